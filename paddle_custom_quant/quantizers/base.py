@@ -1,0 +1,221 @@
+"""The contract of a quantizer: an immutable description that is called on tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+
+from ..target import Target
+
+MIN_BITS, MAX_BITS = 1, 16
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A value that a quantizer owns for one tensor, with how it is trained.
+
+    Attributes:
+        value: start value, float32 array of the parameter's shape.
+        trainable: learned by the optimizer; otherwise a running state.
+        weight_decay: coefficient of an L2 penalty on this parameter (0 for none).
+        learning_rate: factor on the optimizer's learning rate.
+    """
+
+    value: np.ndarray
+    trainable: bool = True
+    weight_decay: float = 0.0
+    learning_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of a tensor's values before training starts.
+
+    Attributes:
+        values: the whole weight, or values seen in calibration, float32, any shape.
+        range: (low, high) that an observer chose, ``None`` to let the method choose from values.
+    """
+
+    values: np.ndarray
+    range: Optional[tuple[float, float]] = None
+
+
+@dataclass(frozen=True)
+class UniformGrid:
+    """Levels ``step * q + offset`` for integers q in [qmin, qmax].
+
+    ``step`` and ``offset`` are float32 of shape ``[1]``, or ``[channels]`` along ``axis``.
+    """
+
+    step: np.ndarray
+    offset: np.ndarray
+    qmin: int
+    qmax: int
+    axis: Optional[int] = None
+
+    @property
+    def zero_point(self) -> np.ndarray:
+        """The (possibly fractional) integer that stands for 0.0."""
+        return -self.offset / self.step
+
+
+@dataclass(frozen=True)
+class LevelGrid:
+    """An explicit ascending list of levels: ``[levels]``, or ``[channels, levels]`` on ``axis``."""
+
+    levels: np.ndarray
+    axis: Optional[int] = None
+
+
+Grid = Union[UniformGrid, LevelGrid]
+
+
+def check_bits(bits: object, low: int = MIN_BITS, high: int = MAX_BITS) -> int:
+    """Return bits if it is an integer in [low, high].
+
+    Raises:
+        TypeError: bits is not an integer.
+        ValueError: bits is outside the range.
+    """
+    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)):
+        raise TypeError(f"bits must be an integer, got {bits!r} ({type(bits).__name__}).")
+    if not low <= bits <= high:
+        raise ValueError(f"bits must be between {low} and {high}, got {bits}.")
+    return int(bits)
+
+
+class Quantizer:
+    """Base of every quantizer: subclass it as a frozen dataclass.
+
+    A subclass gives ``bits`` and ``signed``, writes its formula in :meth:`quantize`, and, if it
+    owns values, lists them with their start values in :meth:`parameters`. One object serves every
+    tensor it is placed on, in the train and in the test program.
+
+    ``min_bits`` and ``max_bits`` are the widths the method is defined for.
+    """
+
+    bits: int
+    signed: bool
+    min_bits = MIN_BITS
+    max_bits = MAX_BITS
+
+    def __post_init__(self) -> None:
+        """Check the description; a subclass that overrides this calls it too."""
+        check_bits(self.bits, self.min_bits, self.max_bits)
+
+    @property
+    def method(self) -> str:
+        """Short lower-case name; parameters are called ``<tensor>.<method>.<parameter>``."""
+        return type(self).__name__.lower()
+
+    @property
+    def qmin(self) -> int:
+        """Smallest integer of the grid."""
+        return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def qmax(self) -> int:
+        """Largest integer of the grid."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    def parameters(self, target: Target, sample: Optional[Sample] = None) -> dict[str, Parameter]:
+        """Parameters of this quantizer on ``target``, by name.
+
+        Args:
+            target: the tensor.
+            sample: its values, where known; ``None`` gives the method's default start values.
+        """
+        return {}
+
+    def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
+        """The formula: return x on the grid, same shape and dtype, differentiable.
+
+        Args:
+            x: the tensor (dynamic graph, old program or new program).
+            target: what is known of it.
+            parameters: one tensor for each name in :meth:`parameters`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define quantize().")
+
+    def grid(
+        self, target: Target, values: Optional[np.ndarray], **parameters: np.ndarray
+    ) -> Optional[Grid]:
+        """The levels that :meth:`quantize` can return, given trained values.
+
+        Args:
+            target: the tensor.
+            values: the trained weight, ``None`` for an activation.
+            parameters: trained values by name.
+
+        Returns:
+            The grid, or ``None`` if the method has none that can be named.
+        """
+        return None
+
+    def __call__(self, x: Any) -> Any:
+        """Quantize ``x`` alone, with parameters at their start values created in place."""
+        from .standalone import apply
+
+        return apply(self, x)
+
+
+@dataclass(frozen=True)
+class FunctionQuantizer(Quantizer):
+    """A plain function ``f(x) -> y`` in the place of a quantizer.
+
+    It may create parameters as PaddleSlim's own ``pact`` does. Its grid is unknown.
+    """
+
+    function: Callable[[Any], Any]
+    bits: int = 0
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        """Check that the function can be called."""
+        if not callable(self.function):
+            raise TypeError(
+                f"a quantizer is a pcq.quantizers object or a function f(x) -> y, "
+                f"got {self.function!r} ({type(self.function).__name__})."
+            )
+
+    @property
+    def method(self) -> str:
+        """The function's own name."""
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+
+    def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
+        """Call the function."""
+        return self.function(x)
+
+
+def as_quantizer(value: Any) -> Quantizer:
+    """Return ``value`` if it is a quantizer, else wrap the function.
+
+    Raises:
+        TypeError: it is neither, or a quantizer class instead of an object.
+    """
+    if isinstance(value, type) and issubclass(value, Quantizer):
+        raise TypeError(f"{value.__name__} is a class: pass an object, as in {value.__name__}(bits=4).")
+    return value if isinstance(value, Quantizer) else FunctionQuantizer(value)
+
+
+def scalar(value: float) -> np.ndarray:
+    """A float32 array of shape [1]."""
+    return np.full([1], value, dtype="float32")
+
+
+__all__ = [
+    "FunctionQuantizer",
+    "Grid",
+    "LevelGrid",
+    "Parameter",
+    "Quantizer",
+    "Sample",
+    "UniformGrid",
+    "as_quantizer",
+    "check_bits",
+    "scalar",
+]
