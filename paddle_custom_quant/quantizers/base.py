@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Union
 
 import numpy as np
 
@@ -21,12 +22,14 @@ class Parameter:
         trainable: learned by the optimizer; otherwise a running state.
         weight_decay: coefficient of an L2 penalty on this parameter (0 for none).
         learning_rate: factor on the optimizer's learning rate.
+        name: variable name, by default ``<tensor>.<method>.<key>``.
     """
 
     value: np.ndarray
     trainable: bool = True
     weight_decay: float = 0.0
     learning_rate: float = 1.0
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Sample:
     """
 
     values: np.ndarray
-    range: Optional[tuple[float, float]] = None
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class UniformGrid:
     offset: np.ndarray
     qmin: int
     qmax: int
-    axis: Optional[int] = None
+    axis: int | None = None
 
     @property
     def zero_point(self) -> np.ndarray:
@@ -66,7 +69,7 @@ class LevelGrid:
     """An explicit ascending list of levels: ``[levels]``, or ``[channels, levels]`` on ``axis``."""
 
     levels: np.ndarray
-    axis: Optional[int] = None
+    axis: int | None = None
 
 
 Grid = Union[UniformGrid, LevelGrid]
@@ -93,13 +96,15 @@ class Quantizer:
     owns values, lists them with their start values in :meth:`parameters`. One object serves every
     tensor it is placed on, in the train and in the test program.
 
-    ``min_bits`` and ``max_bits`` are the widths the method is defined for.
+    ``min_bits`` and ``max_bits`` are the widths the method is defined for. ``passes_gradient``
+    says that the gradient passes unchanged, without operators of its own.
     """
 
     bits: int
     signed: bool
     min_bits = MIN_BITS
     max_bits = MAX_BITS
+    passes_gradient = False
 
     def __post_init__(self) -> None:
         """Check the description; a subclass that overrides this calls it too."""
@@ -120,14 +125,62 @@ class Quantizer:
         """Largest integer of the grid."""
         return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
 
-    def parameters(self, target: Target, sample: Optional[Sample] = None) -> dict[str, Parameter]:
+    def parameters(self, target: Target, sample: Sample | None = None) -> dict[str, Parameter]:
         """Parameters of this quantizer on ``target``, by name.
 
         Args:
             target: the tensor.
             sample: its values, where known; ``None`` gives the method's default start values.
+
+        Raises:
+            ValueError: the sample holds NaN or infinity.
         """
+        self.known_values(target, sample)
         return {}
+
+    def known_values(self, target: Target, sample: Sample | None) -> np.ndarray | None:
+        """The sample's values as float64, checked; ``None`` where there is no sample.
+
+        A method that overrides :meth:`parameters` takes its values from here. Warns with the
+        share of negative values if the quantizer is unsigned.
+
+        Raises:
+            ValueError: the sample holds NaN or infinity, or nothing.
+        """
+        if sample is None:
+            return None
+        values = np.asarray(sample.values, dtype="float64")
+        if values.size == 0:
+            raise ValueError(f"there are no values of {target.name!r} to start {self.method} from.")
+        invalid = values.size - int(np.isfinite(values).sum())
+        if invalid:
+            raise ValueError(
+                f"{target.name!r} holds {invalid} values that are NaN or infinite: "
+                f"{self.method} cannot quantize it."
+            )
+        negative = float((values < 0).mean())
+        if negative and not self.signed:
+            warnings.warn(
+                f"{self.method} is unsigned, but {negative:.1%} of the values of {target.name!r} "
+                f"are negative: they become 0. Use a signed quantizer there.",
+                stacklevel=3,
+            )
+        return values
+
+    def axis(self, target: Target) -> int | None:
+        """The axis that parameters run along: ``None`` per tensor, else the channel axis.
+
+        Raises:
+            ValueError: the quantizer is per channel and the tensor's channel axis is unknown.
+        """
+        if not getattr(self, "per_channel", False):
+            return None
+        if target.channel_axis is None:
+            raise ValueError(
+                f"{self.method} is per channel, but the output-channel axis of {target.name!r} "
+                f"is unknown: use per_channel=False for it."
+            )
+        return target.channel_axis
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
         """The formula: return x on the grid, same shape and dtype, differentiable.
@@ -140,8 +193,8 @@ class Quantizer:
         raise NotImplementedError(f"{type(self).__name__} must define quantize().")
 
     def grid(
-        self, target: Target, values: Optional[np.ndarray], **parameters: np.ndarray
-    ) -> Optional[Grid]:
+        self, target: Target, values: np.ndarray | None, **parameters: np.ndarray
+    ) -> Grid | None:
         """The levels that :meth:`quantize` can return, given trained values.
 
         Args:
@@ -198,7 +251,9 @@ def as_quantizer(value: Any) -> Quantizer:
         TypeError: it is neither, or a quantizer class instead of an object.
     """
     if isinstance(value, type) and issubclass(value, Quantizer):
-        raise TypeError(f"{value.__name__} is a class: pass an object, as in {value.__name__}(bits=4).")
+        raise TypeError(
+            f"{value.__name__} is a class: pass an object, as in {value.__name__}(bits=4)."
+        )
     return value if isinstance(value, Quantizer) else FunctionQuantizer(value)
 
 

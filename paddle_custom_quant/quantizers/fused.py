@@ -1,0 +1,255 @@
+"""The four formulas that most methods are made of, composed of Paddle operators.
+
+Each has a C++ counterpart of the same name and signature in ``kernels/ops.py``; the versions here
+serve where there is no compiler, and say what the kernels must compute. With u = (x - offset) /
+step, "inside" means ``qmin - m <= u <= qmax + m`` with m = 2^-20 max(|qmin|, |qmax|): an element on
+a bound counts as inside whichever way the division rounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from .base import check_bits
+from .functional import (
+    along,
+    by_channel,
+    detach,
+    max_abs,
+    mean_abs,
+    no_gradient,
+    positive,
+    round_half_even,
+    scale_gradient,
+    ste_round,
+    straight_through,
+)
+
+_END = 2**31 - 1
+RULES = ("range", "clip", "lsq")
+
+
+def margin(qmin: float, qmax: float) -> float:
+    """How far outside [qmin, qmax], in steps, still counts as on the bound."""
+    return 2.0**-20 * max(abs(qmin), abs(qmax))
+
+
+def fake_quantize(
+    x: Any,
+    step: float | Any,
+    qmin: int,
+    qmax: int,
+    *,
+    offset: Any | None = None,
+    axis: int | None = None,
+    rule: str = "range",
+    gradient_scale: float = 1.0,
+) -> Any:
+    """Uniform fake quantization: ``step * round(clip((x - offset) / step, qmin, qmax)) + offset``.
+
+    Rounding is to nearest, ties to even. With g the incoming gradient, u = (x - offset) / step and
+    r = round(clip(u, qmin, qmax)):
+
+    - to x: g inside, 0 outside (see the module for "inside"); NaN is outside;
+    - to step, summed over the elements that share it, times ``gradient_scale``:
+      ``"range"``: none; ``"clip"``: g qmax where u >= qmax - m, g qmin where u <= qmin + m, else 0;
+      ``"lsq"``: g (r - u) inside, g r outside;
+    - to offset: ``"range"``: none; ``"clip"`` and ``"lsq"``: g outside, 0 inside, summed and times
+      ``gradient_scale``.
+
+    NaN in x gives NaN in y (and in the gradient of step); an infinity gives the end of the grid.
+
+    Args:
+        x: float32, any shape (-1 allowed in a program).
+        step: a number, or float32 [1], or [channels] with ``axis``; positive.
+        qmin: smallest integer.
+        qmax: largest integer, at most 2^16.
+        offset: real value of integer 0, the shape of step; ``None`` for 0.
+        axis: dimension of x that step and offset run along; ``None`` for one step.
+        rule: the gradient of step and offset.
+        gradient_scale: factor on the gradients of step and offset.
+
+    Returns:
+        The tensor on its grid, shape and dtype of x.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
+    edge = margin(qmin, qmax)
+    fixed = along(step, x, axis)
+    shift = None if offset is None else along(offset, x, axis)
+    learned = None
+    if rule == "range":
+        fixed = fixed if isinstance(fixed, float) else detach(fixed)
+        shift = None if shift is None else detach(shift)
+    else:
+        learned, fixed = fixed, detach(fixed)
+        shift = None if shift is None else scale_gradient(shift, gradient_scale)
+    u = (x if shift is None else x - shift) / fixed
+    # Paddle 2.6 and 3 differ in the gradient of clip exactly on a bound; nothing lies on these.
+    c = paddle.clip(u, qmin - edge, qmax + edge)
+    error = no_gradient(round_half_even(c) - c)
+    y = (c + error) * fixed
+    if learned is not None:
+        slope = no_gradient(_step_slope(u, c, error, qmin, qmax, rule))
+        y = y + slope * ((learned - fixed) * gradient_scale)
+    return y if shift is None else y + shift
+
+
+def _step_slope(u: Any, c: Any, error: Any, qmin: int, qmax: int, rule: str) -> Any:
+    """dy/dstep of each element."""
+    if rule == "lsq":
+        return paddle.where(paddle.equal(u, c), error, c + error)
+    edge = margin(qmin, qmax)
+    slope = paddle.cast(c >= qmax - edge, c.dtype) * float(qmax)
+    if qmin:
+        slope = slope + paddle.cast(c <= qmin + edge, c.dtype) * float(qmin)
+    return slope
+
+
+def dorefa_weight(
+    w: Any,
+    bits: int,
+    *,
+    detach_max: bool = False,
+    rescale: bool = False,
+    axis: int | None = None,
+) -> Any:
+    """DoReFa's weights: ``2 quantize_k(tanh(w) / (2 max|tanh w|) + 1/2) - 1``.
+
+    The gradient goes through the rounding as identity, then through the division and tanh; and,
+    unless ``detach_max``, through the maximum: with t = tanh w, M = max|t| and g the incoming
+    gradient (times the rescaling factor), ``dw_i = (1 - t_i^2) (g_i / M - [|t_i| = M] sign(t_i)
+    sum(g t) / M^2)``. One bit: ``sign(w) E|w|`` with sign(0) = +1, E|w| detached, gradient
+    identity (``rescale`` and ``detach_max`` do nothing). All-zero weights give zeros.
+
+    Args:
+        w: float32 weights, any shape.
+        bits: 1 to 16.
+        detach_max: let no gradient through the maximum.
+        rescale: multiply the result by max|w|, detached.
+        axis: take the maximum (or mean) per index of this dimension; ``None``: of the whole tensor.
+
+    Returns:
+        The quantized weights, shape and dtype of w.
+    """
+    steps = float(2 ** check_bits(bits) - 1)
+    if bits == 1:
+        sign = paddle.cast(w >= 0.0, w.dtype) * 2.0 - 1.0
+        return straight_through(sign * along(mean_abs(w, axis), w, axis), w)
+    t = paddle.tanh(w)
+    largest = max_abs(t, axis)
+    if detach_max:
+        largest = no_gradient(largest)
+    # One instead of a zero maximum: tanh(0) / 1 is 0 where 0 / 0 would be NaN.
+    empty = paddle.cast(paddle.equal(largest, paddle.zeros_like(largest)), w.dtype)
+    height = no_gradient(max_abs(w, axis) if rescale else 1.0 - empty)
+    u = t * along(0.5 * steps / (largest + empty), w, axis) + 0.5 * steps
+    return (ste_round(u) - 0.5 * steps) * along(height * (2.0 / steps), w, axis)
+
+
+def dsq(
+    x: Any,
+    low: Any,
+    high: Any,
+    alpha: Any,
+    bits: int,
+    *,
+    axis: int | None = None,
+) -> Any:
+    """Differentiable soft quantization on [low, high]: rounded forward, a chain of tanh backward.
+
+    With D = max(|high - low|, 2^-60) / (2^bits - 1), v = (clip(x, low, high) - low) / D,
+    f = v - floor(v), S = 1 / (1 - alpha), K = ln(2 / alpha - 1) and
+    soft = floor(v) + 1/2 S tanh(K (f - 1/2)) + 1/2: forward ``low + D round(v)``; backward the
+    gradient of ``low + D soft`` to x, low, high and alpha, with round(v) in the place of soft
+    where its value (not its derivative) enters.
+
+    Args:
+        x: float32, any shape.
+        low: [1], or [channels] with ``axis``.
+        high: the shape of low, above it.
+        alpha: softness in (0, 1): the distance of the tanh's ends from the levels; [1].
+        bits: 1 to 16; 2^bits levels.
+        axis: dimension of x that low and high run along.
+
+    Returns:
+        The tensor on its grid, shape and dtype of x.
+    """
+    steps = float(2 ** check_bits(bits) - 1)
+    step = positive(high - low) / steps
+    base, width = along(low, x, axis), along(step, x, axis)
+    edge = margin(0, steps)
+    # Finite, so that the gradient of an infinite x to the bounds is not 0 times infinity.
+    v = paddle.clip((paddle.clip(x, -(2.0**96), 2.0**96) - base) / width, -edge, steps + edge)
+    # The tanh of the interval that holds v; the last one also serves v = steps.
+    middle = no_gradient(paddle.clip(paddle.floor(v), 0.0, steps - 1.0) + 0.5)
+    sharpness = paddle.log(2.0 / alpha - 1.0)
+    soft = paddle.tanh((v - middle) * sharpness) * (0.5 / (1.0 - alpha)) + middle
+    return (soft + no_gradient(round_half_even(v) - soft)) * width + base
+
+
+def nearest_level(
+    x: Any,
+    levels: Any,
+    thresholds: Any,
+    *,
+    scale: Any | None = None,
+    axis: int | None = None,
+    gradient_scale: float = 1.0,
+) -> Any:
+    """Look-up: ``scale * levels[i]``, i the number of thresholds below u = x / scale.
+
+    A value equal to a threshold takes the lower level. With g the incoming gradient, L the first
+    and H the last level, and "inside" for ``L - m <= u <= H + m``, m = 2^-20 max(|L|, |H|):
+
+    - to x: g inside, 0 outside; NaN is outside;
+    - to scale, summed over the elements that share it, times ``gradient_scale``: g (level - u)
+      inside, g level outside;
+    - to levels and thresholds: none.
+
+    Args:
+        x: float32, any shape.
+        levels: ascending, [levels]; or [channels, levels] with ``axis``.
+        thresholds: ascending, [levels - 1]; or [channels, levels - 1] with ``axis``.
+        scale: [1], or [channels] with ``axis``; positive; ``None`` for 1.
+        axis: dimension of x that scale, and levels and thresholds of two dimensions, run along.
+        gradient_scale: factor on the gradient of scale.
+
+    Returns:
+        The tensor on its levels, shape and dtype of x.
+    """
+    levels, thresholds = detach(levels), detach(thresholds)
+    fixed = None if scale is None else along(detach(scale), x, axis)
+    u = x if fixed is None else x / fixed
+    value, low, high = _look_up(u, levels, thresholds, axis)
+    edge = paddle.maximum(paddle.abs(low), paddle.abs(high)) * 2.0**-20
+    inside = paddle.logical_and(u >= low - edge, u <= high + edge)
+    # NaN is above no threshold: it is carried over from u.
+    value = paddle.where(paddle.isnan(u), u, value)
+    kept = paddle.where(inside, u, paddle.zeros_like(u))
+    error = no_gradient(value - kept)
+    if fixed is None:
+        return kept + error
+    return (kept + error) * fixed + error * ((along(scale, x, axis) - fixed) * gradient_scale)
+
+
+def _look_up(u: Any, levels: Any, thresholds: Any, axis: int | None) -> tuple[Any, Any, Any]:
+    """The level of each element; the first and the last level, shaped to broadcast over u."""
+    last = len(levels.shape) - 1
+    low = paddle.slice(levels, [last], [0], [1])
+    high = paddle.slice(levels, [last], [-1], [_END])
+    if last == 0:
+        index = paddle.unsqueeze(paddle.searchsorted(thresholds, u), -1)
+        return paddle.gather_nd(levels, index), low, high
+    assert axis is not None
+    index = paddle.searchsorted(thresholds, by_channel(u, axis))
+    rows = paddle.take_along_axis(levels, index, axis=1)
+    order = [axis, *(i for i in range(len(u.shape)) if i != axis)]
+    value = paddle.reshape(rows, [u.shape[i] for i in order])
+    value = paddle.transpose(value, [order.index(i) for i in range(len(order))])
+    return value, along(low, u, axis), along(high, u, axis)
+
+
+__all__ = ["RULES", "dorefa_weight", "dsq", "fake_quantize", "margin", "nearest_level"]
