@@ -9,22 +9,31 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import paddle
 from paddle.base import framework
-from paddle.base.layer_helper import LayerHelper
 
-from .compat_operators import OLD_OPERATORS, OldOperator
+from .compat_operators import OLD_FUNCTIONS, OLD_OPERATORS, OldOperator
 
 PADDLE3 = int(paddle.__version__.split(".")[0]) != 2
 
-_WITHOUT_GRADIENT = ("bool", "uint8", "int8", "int16", "int32", "int64")
 _HOW = "write `with pcq.legacy_static(): ...` around the code that builds and runs the program"
+
+
+# Paddle 3 refuses these between a float and an integer or bool variable, as in x * (x > 0).
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_OPERATORS = tuple(f"__{name}__" for name in _ARITHMETIC + _COMPARISONS)
+
+# Other argument names that Paddle 3 takes.
+_ALIASES = {"input": "x", "other": "y", "dim": "axis"}
 
 
 @contextmanager
@@ -54,7 +63,7 @@ def in_legacy_static() -> bool:
     return not paddle.in_dynamic_mode() and not (PADDLE3 and framework.in_pir_mode())
 
 
-def require_legacy_static(program: Optional[Any] = None) -> None:
+def require_legacy_static(program: Any | None = None) -> None:
     """Check that programs of the old kind can be built here, and that ``program`` is one.
 
     Args:
@@ -71,6 +80,23 @@ def require_legacy_static(program: Optional[Any] = None) -> None:
         raise ValueError(f"Paddle is in dynamic mode, a static program is needed: {_HOW}.")
     if not in_legacy_static():
         raise ValueError(f"Paddle makes programs of its new kind (PIR) here: {_HOW}.")
+
+
+def integer_range(bits: int) -> dict[str, int]:
+    """Attributes that tell ``quantize_linear`` the width.
+
+    Paddle 3 reads ``qmax`` (127 unless set) where Paddle 2.6 reads ``bit_length``.
+    """
+    return {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1} if PADDLE3 else {}
+
+
+def is_main_graph(graph: Any) -> bool:
+    """Whether an IrGraph is that of a program's global block."""
+    try:
+        graph.graph.sub_graph_size()
+    except ValueError:
+        return False
+    return True
 
 
 def detach(x: Any) -> Any:
@@ -104,48 +130,54 @@ def _is_old(value: Any) -> bool:
     return issubclass(type(value), framework.Variable)
 
 
-def _append(name: str, operator: OldOperator, arguments: dict[str, Any]) -> Any:
-    """Append ``operator`` to the current program and return its output."""
-    values = {**arguments, **operator.adapt(arguments)}
-    helper = LayerHelper(name, name=arguments.get("name"))
-    output = arguments.get("out")
-    if output is None:
-        dtype = operator.dtype or values.get("dtype") or values["x"].dtype
-        output = helper.create_variable_for_type_inference(dtype)
-    helper.append_op(
-        type=operator.type,
-        inputs=_by_slot(operator.inputs, values),
-        outputs={operator.output: output},
-        attrs=_by_slot(operator.attrs, values),
-    )
-    if paddle.base.data_feeder.convert_dtype(output.dtype) in _WITHOUT_GRADIENT:
-        output.stop_gradient = True
-    return output
+def _old_operator(name: str, operator: OldOperator) -> Callable[..., Any]:
+    """A function with the arguments of Paddle's ``name`` that appends ``operator``."""
+    public = getattr(paddle, name, None) or getattr(paddle.nn.functional, name)
+    signature = inspect.signature(public)
+
+    def append(*args: Any, **kwargs: Any) -> Any:
+        kwargs = {
+            key if key in signature.parameters else _ALIASES.get(key, key): value
+            for key, value in kwargs.items()
+        }
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return operator.append(bound.arguments)
+
+    return append
 
 
-def _by_slot(slots: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {slot: values[name] for name, slot in slots.items() if values.get(name) is not None}
-
-
-def _dispatcher(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that appends the old operator for old variables and else calls ``original``."""
-    operator = OLD_OPERATORS[name]
-    function = getattr(paddle, name, None) or getattr(paddle.nn.functional, name)
-    signature = inspect.signature(function)
+def _dispatcher(original: Callable[..., Any], old: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls ``old`` for variables of old programs and else ``original``."""
 
     @functools.wraps(original)
     def dispatch(*args: Any, **kwargs: Any) -> Any:
-        if not any(map(_is_old, args)) and not any(map(_is_old, kwargs.values())):
-            return original(*args, **kwargs)
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return _append(name, operator, dict(bound.arguments))
+        values = (*args, *kwargs.values())
+        return (old if any(map(_is_old, values)) else original)(*args, **kwargs)
 
     return dispatch
 
 
+def _widening(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The binary operator ``original``, which takes a narrower kind of number on its right."""
+
+    def apply(left: Any, right: Any) -> Any:
+        if _is_old(right) and _kind(right) < _kind(left):
+            right = paddle.cast(right, left.dtype)
+        return original(left, right)
+
+    return apply
+
+
+def _kind(variable: Any) -> int:
+    """0 for bool, 1 for integers, 2 for floating point, 3 for complex."""
+    if variable.dtype == paddle.bool:
+        return 0
+    return 3 if paddle.is_complex(variable) else 2 if paddle.is_floating_point(variable) else 1
+
+
 class _Patch:
-    """Puts the dispatchers in the place of Paddle's built-in functions, and takes them out."""
+    """Puts the dispatchers in the place of Paddle's functions, and takes them out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -170,18 +202,25 @@ class _Patch:
 
 @functools.lru_cache(maxsize=1)
 def _places(modules: int) -> list[tuple[Any, str, Callable[..., Any]]]:
-    """(owner, name, dispatcher) of every module or class of Paddle that holds a built-in.
+    """(owner, name, dispatcher) of every place that holds a function to replace.
 
     ``modules`` is the number of loaded modules: the search is made anew when it changes.
     """
-    originals = {name: getattr(paddle._C_ops, name) for name in OLD_OPERATORS}
-    dispatchers = {name: _dispatcher(name, original) for name, original in originals.items()}
-    owners = [framework.Variable]
-    owners += [m for name, m in list(sys.modules.items()) if name.startswith("paddle.")]
+    old: dict[Any, Callable[..., Any]] = {
+        getattr(paddle._C_ops, name): _old_operator(name, old_operator)
+        for name, old_operator in OLD_OPERATORS.items()
+    }
+    old.update((operator.attrgetter(name)(paddle), f) for name, f in OLD_FUNCTIONS.items())
+    for name in _OPERATORS:
+        original = vars(framework.Variable)[name]
+        old[original] = _widening(original)
+    dispatchers = {original: _dispatcher(original, f) for original, f in old.items()}
+    names = [name.rpartition(".")[-1] for name in (*OLD_OPERATORS, *OLD_FUNCTIONS, *_OPERATORS)]
+    owners = [m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)]
     return [
-        (owner, name, dispatchers[name])
-        for owner in owners
-        for name, original in originals.items()
+        (owner, name, dispatcher)
+        for owner in (framework.Variable, *owners)
+        for name, (original, dispatcher) in zip(names, dispatchers.items())
         if vars(owner).get(name) is original
     ]
 
@@ -192,6 +231,7 @@ __all__ = [
     "PADDLE3",
     "detach",
     "in_legacy_static",
+    "integer_range",
     "legacy_static",
     "old_operators",
     "require_legacy_static",

@@ -1,19 +1,17 @@
-"""The old operators behind the functions of Paddle 3 that refuse variables of old programs."""
+"""How Paddle 3's functions that fail on old programs are written as the operators of old."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
+import paddle
 from paddle.base import framework
+from paddle.base.layer_helper import LayerHelper
 from paddle.tensor.math import _get_reduce_axis_with_tensor
 
 Arguments = dict[str, Any]
-
-
-def _as_given(arguments: Arguments) -> Arguments:
-    return {}
 
 
 def _over_axes(arguments: Arguments) -> Arguments:
@@ -70,31 +68,62 @@ class OldOperator:
         type: operator type.
         inputs: input slot of each tensor argument.
         attrs: attribute of each other argument; an argument that is ``None`` is left out.
-        output: output slot.
-        dtype: of the output, where it is neither the argument ``dtype`` nor that of ``x``.
+        outputs: output slots.
         adapt: arguments to replace or add before they are written.
     """
 
     type: str
     inputs: Mapping[str, str] = field(default_factory=lambda: _X)
     attrs: Mapping[str, str] = field(default_factory=dict)
-    output: str = "Out"
-    dtype: Optional[str] = None
-    adapt: Callable[[Arguments], Arguments] = _as_given
+    outputs: tuple[str, ...] = ("Out",)
+    adapt: Callable[[Arguments], Arguments] = lambda arguments: {}
+
+    def append(self, arguments: Arguments) -> Any:
+        """Append the operator to the current program.
+
+        Args:
+            arguments: those of the call, by name; ``out``, if given, receives the first output.
+
+        Returns:
+            The output, or the list of outputs where there are several.
+        """
+        values = {**arguments, **self.adapt(arguments)}
+        helper = LayerHelper(self.type, name=arguments.get("name"))
+        # Shape inference, which runs as the operator is appended, corrects the type.
+        results = [
+            helper.create_variable_for_type_inference(values["x"].dtype) for _ in self.outputs
+        ]
+        if arguments.get("out") is not None:
+            results[0] = arguments["out"]
+        helper.append_op(
+            type=self.type,
+            inputs=_by_slot(self.inputs, values),
+            outputs=dict(zip(self.outputs, results)),
+            attrs=_by_slot(self.attrs, values),
+        )
+        for result in results:
+            if not paddle.is_floating_point(result) and not paddle.is_complex(result):
+                result.stop_gradient = True
+        return results if len(results) > 1 else results[0]
 
 
-def _unary(*names: str) -> dict[str, OldOperator]:
-    return {name: OldOperator(name) for name in names}
+def _by_slot(slots: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {slot: values[name] for name, slot in slots.items() if values.get(name) is not None}
 
 
-def _logical(*names: str) -> dict[str, OldOperator]:
-    return {name: OldOperator(name, _XY, dtype="bool") for name in names}
+def _unary(*names: str, **types: str) -> dict[str, OldOperator]:
+    types = {**dict(zip(names, names)), **types}
+    return {name: OldOperator(type_) for name, type_ in types.items()}
 
 
-def _reduction(dtype: Optional[str] = None, **types: str) -> dict[str, OldOperator]:
+def _binary(*names: str, **types: str) -> dict[str, OldOperator]:
+    types = {**dict(zip(names, names)), **types}
+    return {name: OldOperator(type_, _XY) for name, type_ in types.items()}
+
+
+def _reduction(**types: str) -> dict[str, OldOperator]:
     return {
-        name: OldOperator(type_, _X, _REDUCE, dtype=dtype, adapt=_over_axes)
-        for name, type_ in types.items()
+        name: OldOperator(type_, _X, _REDUCE, adapt=_over_axes) for name, type_ in types.items()
     }
 
 
@@ -109,38 +138,28 @@ _INDEX_PUT = OldOperator(
     "index_put",
     {"x": "x", "indices": "indices", "value": "value"},
     {"accumulate": "accumulate"},
-    output="out",
+    outputs=("out",),
 )
 
+# By name in paddle._C_ops: built-ins that take nothing but values of the new kind of program.
 OLD_OPERATORS: Mapping[str, OldOperator] = {
     **_unary("abs", "acos", "acosh", "asin", "atanh", "ceil", "cos", "cosh", "exp", "expm1"),
     **_unary("floor", "log", "log10", "log1p", "log2", "rsqrt", "sigmoid", "sign", "sin", "sinh"),
-    **_unary("sqrt", "tanh"),
+    **_unary("sqrt", "tanh", "logical_not"),
+    **_unary(isnan="isnan_v2", isinf="isinf_v2", isfinite="isfinite_v2"),
+    **_binary("bmm", "dot", "logical_and", "logical_or", "logical_xor", "greater_than"),
+    **_binary(maximum="elementwise_max", minimum="elementwise_min", multiply="elementwise_mul"),
     "round": OldOperator("round", _X, {"decimals": "decimals"}),
     "gelu": OldOperator("gelu", _X, {"approximate": "approximate"}),
     "softplus": OldOperator("softplus", _X, {"beta": "beta", "threshold": "threshold"}),
-    "maximum": OldOperator("elementwise_max", _XY),
-    "minimum": OldOperator("elementwise_min", _XY),
-    "multiply": OldOperator("elementwise_mul", _XY),
-    "matmul": OldOperator(
-        "matmul_v2", _XY, {"transpose_x": "trans_x", "transpose_y": "trans_y"}
-    ),
-    "bmm": OldOperator("bmm", _XY),
-    "dot": OldOperator("dot", _XY),
-    **_logical("logical_and", "logical_or", "logical_xor", "greater_than"),
-    "logical_not": OldOperator("logical_not", dtype="bool"),
-    "isnan": OldOperator("isnan_v2", dtype="bool"),
-    "isinf": OldOperator("isinf_v2", dtype="bool"),
-    "isfinite": OldOperator("isfinite_v2", dtype="bool"),
+    "matmul": OldOperator("matmul_v2", _XY, {"transpose_x": "trans_x", "transpose_y": "trans_y"}),
     "isclose": OldOperator(
         "isclose",
         {"x": "Input", "y": "Other"},
         {"rtol": "rtol", "atol": "atol", "equal_nan": "equal_nan"},
-        dtype="bool",
         adapt=_with_tolerances,
     ),
-    **_reduction(amax="reduce_amax", amin="reduce_amin"),
-    **_reduction("bool", all="reduce_all", any="reduce_any"),
+    **_reduction(amax="reduce_amax", amin="reduce_amin", all="reduce_all", any="reduce_any"),
     **_arg_reduction(argmax="arg_max", argmin="arg_min"),
     "sum": OldOperator(
         "reduce_sum",
@@ -154,6 +173,12 @@ OLD_OPERATORS: Mapping[str, OldOperator] = {
         {"axis": "axis", "keepdim": "keepdim", "reduce_all": "reduce_all"},
         adapt=_over_axes,
     ),
+    "median": OldOperator(
+        "median",
+        {"x": "x"},
+        {"axis": "axis", "keepdim": "keepdim", "mode": "mode"},
+        outputs=("out", "medians"),
+    ),
     "expand_as": OldOperator("expand_as_v2", _XY, {"shape": "target_shape"}, adapt=_to_shape_of_y),
     "roll": OldOperator(
         "roll",
@@ -161,12 +186,8 @@ OLD_OPERATORS: Mapping[str, OldOperator] = {
         {"shifts": "shifts", "axis": "axis"},
         adapt=_by_shifts,
     ),
-    "tril": OldOperator(
-        "tril_triu", _X, {"diagonal": "diagonal", "lower": "lower"}, adapt=_below
-    ),
-    "triu": OldOperator(
-        "tril_triu", _X, {"diagonal": "diagonal", "lower": "lower"}, adapt=_above
-    ),
+    "tril": OldOperator("tril_triu", _X, {"diagonal": "diagonal", "lower": "lower"}, adapt=_below),
+    "triu": OldOperator("tril_triu", _X, {"diagonal": "diagonal", "lower": "lower"}, adapt=_above),
     "diagonal": OldOperator(
         "diagonal", {"x": "Input"}, {"offset": "offset", "axis1": "axis1", "axis2": "axis2"}
     ),
@@ -176,8 +197,43 @@ OLD_OPERATORS: Mapping[str, OldOperator] = {
         "grid_sampler",
         {"x": "X", "grid": "Grid"},
         {"mode": "mode", "padding_mode": "padding_mode", "align_corners": "align_corners"},
-        output="Output",
+        outputs=("Output",),
     ),
 }
 
-__all__ = ["OLD_OPERATORS", "OldOperator"]
+
+def _masked_select(x: Any, mask: Any, name: str | None = None, *, out: Any = None) -> Any:
+    # Paddle 3 refuses a bool x here.
+    operator = OldOperator("masked_select", {"x": "X", "mask": "Mask"}, outputs=("Y",))
+    return operator.append({"x": x, "mask": mask, "name": name, "out": out})
+
+
+def _normalize(
+    x: Any,
+    p: float = 2,
+    axis: int = 1,
+    epsilon: float = 1e-12,
+    out: Any = None,
+    name: str | None = None,
+) -> Any:
+    # Paddle 3 returns a variable that it has not assigned.
+    norm = paddle.norm(x, p=float(p), axis=axis, keepdim=True)
+    result = paddle.divide(x, paddle.maximum(norm, paddle.full([1], epsilon, x.dtype)), name=name)
+    return result if out is None else paddle.assign(result, out)
+
+
+def _solve(x: Any, y: Any, left: bool = True, name: str | None = None, *, out: Any = None) -> Any:
+    # As above.
+    if not left:
+        raise ValueError("left=False has no operator in old programs: transpose x, y and result.")
+    return OldOperator("solve", _XY).append({"x": x, "y": y, "name": name, "out": out})
+
+
+# By name in paddle: functions in Python that fail before they reach an operator.
+OLD_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "masked_select": _masked_select,
+    "nn.functional.normalize": _normalize,
+    "linalg.solve": _solve,
+}
+
+__all__ = ["OLD_FUNCTIONS", "OLD_OPERATORS", "OldOperator"]
