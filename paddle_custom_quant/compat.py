@@ -90,15 +90,6 @@ def integer_range(bits: int) -> dict[str, int]:
     return {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1} if PADDLE3 else {}
 
 
-def is_main_graph(graph: Any) -> bool:
-    """Whether an IrGraph is that of a program's global block."""
-    try:
-        graph.graph.sub_graph_size()
-    except ValueError:
-        return False
-    return True
-
-
 def detach(x: Any) -> Any:
     """The same values, through which no gradient flows."""
     return x.detach()

@@ -19,6 +19,7 @@ class Reader:
         slot: input slot, such as ``"Filter"``.
         index: position inside the slot (0 unless the slot holds a list).
         output: name of the operator's first output, which identifies the operator.
+        weight: name of the parameter that the operator reads, ``""`` when it has none.
         scope: the operator's name scope (``"/"`` separated), ``""`` when it has none.
     """
 
@@ -26,6 +27,7 @@ class Reader:
     slot: str
     index: int = 0
     output: str = ""
+    weight: str = ""
     scope: str = ""
 
 

@@ -1,0 +1,1 @@
+"""Quantization-aware training: placement, rules, the passes that PaddleSlim runs."""

@@ -1,0 +1,18 @@
+"""Custom quantization operators for PaddleSlim: train with your own function, deploy as integers."""
+
+from . import quantizers
+from .compat import legacy_static
+from .qat.quant_aware import quant_aware
+from .qat.rules import FirstLast, PerLayer
+from .quantizers.functional import quantize_k
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FirstLast",
+    "PerLayer",
+    "legacy_static",
+    "quant_aware",
+    "quantize_k",
+    "quantizers",
+]

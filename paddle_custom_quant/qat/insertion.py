@@ -1,0 +1,193 @@
+"""Carry a placement out on a graph: trace everything, then splice, then set start values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+import numpy as np
+import paddle
+
+from ..graph.editor import GraphEditor
+from ..graph.splice import splice
+from ..graph.subgraph import Subgraph, TracedParameter, prefix, trace
+from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
+from ..target import WEIGHT
+from .optimizer import insert_optimizer
+from .placement import Placed, Placement, Request, decide
+
+
+
+@dataclass
+class Environment:
+    """Where programs run: scope, place, executor, and the quantizer parameters' optimizer."""
+
+    scope: Any
+    place: Any
+    executor: Any = None
+    optimizer_func: Optional[Callable[[], Any]] = None
+
+
+@dataclass
+class Inserted:
+    """What was done to a graph."""
+
+    placement: Placement
+    parameters: dict[str, TracedParameter] = field(default_factory=dict)
+    schedule: Any = None
+
+
+def insert(editor: GraphEditor, request: Request, environment: Environment) -> Inserted:
+    """Quantize a graph as requested.
+
+    Nothing of the graph is changed before every quantizer has been recorded.
+
+    Raises:
+        ValueError: a quantizer cannot serve its tensor, a parameter's name is taken with another
+            shape, weights are not in the scope, or an optimizer or executor is missing.
+    """
+    placement = decide(editor, request)
+    traced = [(placed, _record(placed, environment)) for placed in placement]
+    parameters = _distinct_parameters(traced)
+    learns = any(p.trainable for p in parameters.values())
+    trains = request.training and any(op.name().endswith("_grad") for op in editor.ops)
+    if trains and learns and environment.optimizer_func is None:
+        name = next(p.name for p in parameters.values() if p.trainable)
+        raise ValueError(
+            f"the quantizers have parameters to learn ({name}, ...): pass optimizer_func, a "
+            f"function that returns their optimizer, as in "
+            f"optimizer_func=lambda: paddle.optimizer.Adam(1e-3)."
+        )
+    startups = [s.startup for _, subs in traced for s in subs if s.startup.global_block().ops]
+    if startups and environment.executor is None:
+        raise ValueError(
+            "a quantization function creates parameters with a start-up program: pass executor, "
+            "as in executor=paddle.static.Executor(place)."
+        )
+    gradients: dict[str, list[Any]] = defaultdict(list)
+    for placed, subgraphs in traced:
+        for quantizer, subgraph in zip(placed.stages, subgraphs):
+            label = prefix(placed.target, quantizer)
+            for name, node in splice(editor, subgraph, label, list(placed.sockets)).items():
+                gradients[name].append(node)
+        _mark(placed)
+    schedule = None
+    if gradients and trains:
+        assert environment.optimizer_func is not None
+        schedule = insert_optimizer(
+            editor, parameters, gradients, environment.optimizer_func, environment.scope,
+            environment.place,
+        )
+    _start(parameters.values(), startups, request.training, environment)
+    return Inserted(placement, parameters, schedule)
+
+
+def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
+    sample = _sample(placed, environment)
+    subgraphs = []
+    for quantizer in placed.stages:
+        try:
+            start = quantizer.parameters(placed.target, sample)
+            subgraphs.append(trace(quantizer, placed.target, start))
+        except Exception as error:
+            note = f"while quantizing {placed.target.role} {placed.target.name!r} "
+            note += f"with {quantizer.method}"
+            if isinstance(quantizer, FunctionQuantizer) and not hasattr(error, "pcq_note"):
+                error.pcq_note = note  # type: ignore[attr-defined]
+                error.args = (f"{error.args[0] if error.args else error} ({note})", *error.args[1:])
+            raise
+    return subgraphs
+
+
+def _sample(placed: Placed, environment: Environment) -> Optional[Sample]:
+    if placed.target.role != WEIGHT or not placed.root:
+        return None
+    values = read(environment.scope, placed.root)
+    if values is None:
+        if any(_needs_values(q, placed) for q in placed.stages):
+            raise ValueError(
+                f"the value of {placed.root!r} is not in the scope: run the start-up program (or "
+                f"load the parameters) before quant_aware, or pass the scope that holds them."
+            )
+        return None
+    shape = placed.target.shape
+    return Sample(values.reshape(shape) if values.size == np.prod(shape) else values)
+
+
+def _needs_values(quantizer: Quantizer, placed: Placed) -> bool:
+    return any(p.trainable for p in quantizer.parameters(placed.target).values())
+
+
+def _distinct_parameters(
+    traced: list[tuple[Placed, list[Subgraph]]]
+) -> dict[str, TracedParameter]:
+    found: dict[str, TracedParameter] = {}
+    for placed, subgraphs in traced:
+        for parameter in (p for s in subgraphs for p in s.parameters):
+            taken = found.setdefault(parameter.name, parameter)
+            if taken.shape != parameter.shape:
+                raise ValueError(
+                    f"quantizing {placed.target.name!r} creates a parameter {parameter.name!r} of "
+                    f"shape {list(parameter.shape)}, but that name is taken with shape "
+                    f"{list(taken.shape)}; derive the name from the tensor's (x.name)."
+                )
+    return found
+
+
+def _mark(placed: Placed) -> None:
+    kind = "qat_with_weight" if placed.target.readers[0].weight else "qat_without_weight"
+    for socket in placed.sockets:
+        desc = socket.op.op()
+        desc._set_attr("quantization_type", kind)
+        desc._set_attr("with_quant_attr", True)
+
+
+def read(scope: Any, name: str) -> Optional[np.ndarray]:
+    """The value of a variable, ``None`` if the scope holds none."""
+    variable = scope.find_var(name)
+    if variable is None:
+        return None
+    tensor = variable.get_tensor()
+    return np.array(tensor) if tensor._is_initialized() else None
+
+
+def write(scope: Any, place: Any, name: str, value: np.ndarray) -> None:
+    """Set a variable, creating it where needed."""
+    scope.var(name).get_tensor().set(value, place)
+
+
+def _start(parameters: Any, startups: list[Any], fresh: bool, environment: Environment) -> None:
+    """Set start values: all of them for training, only the missing ones for a test program."""
+    missing = set()
+    for parameter in parameters:
+        held = read(environment.scope, parameter.name)
+        if fresh or held is None or held.shape != parameter.shape:
+            missing.add(parameter.name)
+            if parameter.value is not None:
+                write(environment.scope, environment.place, parameter.name, parameter.value)
+    needed = [
+        s for s in startups
+        if missing.intersection(name for op in s.global_block().ops for name in op.output_arg_names)
+    ]
+    if needed:
+        with paddle.static.scope_guard(environment.scope):
+            environment.executor.run(_merged(needed))
+
+
+def _merged(programs: list[Any]) -> Any:
+    merged = paddle.static.Program()
+    block = merged.global_block()
+    done: set[str] = set()
+    for program in programs:
+        source = program.global_block()
+        for variable in source.vars.values():
+            if not block.has_var(variable.name):
+                block._clone_variable(variable)
+        for op in source.ops:
+            names = set(op.output_arg_names)
+            if not names <= done:
+                block.desc.append_op().copy_from(op.desc)
+                done |= names
+    merged._sync_with_cpp()
+    return merged

@@ -1,0 +1,237 @@
+"""Decide which tensors get which quantizer, before anything is touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any, Iterator, Optional
+
+from paddle.base.data_feeder import convert_dtype
+from paddle.static.quantization.quant_config import SUPPORT_QUANTIZATION_OP_DICT
+
+from ..graph.editor import GraphEditor, all_output_names, input_names
+from ..graph.splice import Socket
+from ..graph.subgraph import ROLE
+from ..quantizers.base import Quantizer
+from ..target import ACTIVATION, WEIGHT, Reader, Target
+from .rules import Rule
+
+NOT_FORWARD = 0x1 | 0x2 | 0x10  # backward, optimizer and learning-rate operators
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+TRANSPOSED = {"matmul": "transpose_Y", "matmul_v2": "trans_y"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asks for.
+
+    Attributes:
+        weight: rule for weights.
+        activation: rule for activations.
+        weight_preprocess: rule for a function in front of the weight quantizer, or ``None``.
+        activation_preprocess: the same for activations.
+        weight_ops: operator types that are quantized when they read a weight.
+        activation_ops: operator types that are quantized when they read activations only.
+        skip: name-scope patterns of operators to leave alone.
+        training: the program is for training.
+    """
+
+    weight: Rule
+    activation: Rule
+    weight_preprocess: Optional[Rule] = None
+    activation_preprocess: Optional[Rule] = None
+    weight_ops: tuple[str, ...] = ()
+    activation_ops: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ("skip_quant",)
+    training: bool = True
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One tensor and the quantizers it runs through, in order (preprocessing first)."""
+
+    target: Target
+    stages: tuple[Quantizer, ...]
+    root: str = ""
+    sockets: tuple[Socket, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def quantizer(self) -> Quantizer:
+        """The last stage."""
+        return self.stages[-1]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The list of placed tensors, in program order. ``print`` it for a table."""
+
+    placed: tuple[Placed, ...]
+
+    def __iter__(self) -> Iterator[Placed]:
+        return iter(self.placed)
+
+    def __len__(self) -> int:
+        return len(self.placed)
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Tensor, readers, role, quantizer, bits; as text."""
+        return [
+            (
+                p.target.name,
+                ", ".join(dict.fromkeys(r.op_type for r in p.target.readers)),
+                p.target.role,
+                " > ".join(q.method for q in p.stages),
+                str(p.quantizer.bits or "?"),
+            )
+            for p in self.placed
+        ]
+
+    def __str__(self) -> str:
+        rows = [("tensor", "op", "role", "quantizer", "bits"), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+
+
+def decide(editor: GraphEditor, request: Request) -> Placement:
+    """List what ``request`` quantizes in this graph. Nothing is changed.
+
+    Raises:
+        ValueError: a rule's pattern matches nothing.
+    """
+    uses = list(_uses(editor, request))
+    layers = [use.socket.op.id() for use in uses if use.layer]
+    groups: dict[tuple[int, tuple[Quantizer, ...]], list[_Use]] = defaultdict(list)
+    for use in uses:
+        node = editor.input_node(use.socket.op, use.socket.name)
+        owner = use.socket.op.id() if use.layer else None
+        single = replace(
+            use.target(node, editor, request.training),
+            first=bool(layers) and owner == layers[0],
+            last=bool(layers) and owner == layers[-1],
+        )
+        use.single = single
+        stages = _stages(single, request)
+        if stages:
+            groups[node.id(), stages].append(use)
+    for rule, role in ((request.weight, WEIGHT), (request.activation, ACTIVATION)):
+        rule.finish(use.single for use in uses if use.single and use.single.role == role)
+    return Placement(tuple(_placed(stages, group) for (_, stages), group in groups.items()))
+
+
+def _placed(stages: tuple[Quantizer, ...], uses: list[_Use]) -> Placed:
+    first = uses[0].single
+    assert first is not None
+    target = replace(
+        first,
+        readers=tuple(r for use in uses if use.single for r in use.single.readers),
+        first=any(use.single.first for use in uses if use.single),
+        last=any(use.single.last for use in uses if use.single),
+    )
+    return Placed(target, stages, uses[0].root, tuple(use.socket for use in uses))
+
+
+def _stages(target: Target, request: Request) -> tuple[Quantizer, ...]:
+    if target.role == WEIGHT:
+        main, before = request.weight, request.weight_preprocess
+    else:
+        main, before = request.activation, request.activation_preprocess
+    quantizer = main.choose(target)
+    if quantizer is None:
+        return ()
+    preprocess = before.choose(target) if before else None
+    return (preprocess, quantizer) if preprocess else (quantizer,)
+
+
+@dataclass
+class _Use:
+    """One quantized input of one operator."""
+
+    socket: Socket
+    role: str
+    layer: bool
+    weight: str
+    root: str
+    single: Optional[Target] = None
+
+    def target(self, node: Any, editor: GraphEditor, training: bool) -> Target:
+        op, desc = self.socket.op, node.var()
+        version = editor.versions[node.name()].index(node)
+        return Target(
+            name=node.name() + (f".v{version}" if version and not desc.persistable() else ""),
+            shape=tuple(desc.shape()),
+            dtype=convert_dtype(desc.dtype()),
+            role=self.role,
+            readers=(
+                Reader(
+                    op_type=op.name(),
+                    slot=self.socket.slot,
+                    index=self.socket.index,
+                    output=all_output_names(op)[0],
+                    weight=self.weight,
+                    scope=_attribute(op, "op_namescope", ""),
+                ),
+            ),
+            channel_axis=_channel_axis(op, len(desc.shape())) if self.role == WEIGHT else None,
+            training=training,
+        )
+
+
+def _uses(editor: GraphEditor, request: Request) -> Iterator[_Use]:
+    constants = _constants(editor)
+    for op in editor.ops:
+        kind = op.name()
+        if kind not in request.weight_ops and kind not in request.activation_ops:
+            continue
+        if int(_attribute(op, ROLE, 0)) & NOT_FORWARD or _skipped(op, request.skip):
+            continue
+        inputs = [
+            (slot, i, name)
+            for slot in SUPPORT_QUANTIZATION_OP_DICT[kind][0]
+            for i, name in enumerate(input_names(op, slot))
+        ]
+        weights = [name for _, _, name in inputs if name in constants]
+        layer = bool(weights) and kind in request.weight_ops
+        if not layer and (weights or kind not in request.activation_ops):
+            continue
+        for slot, i, name in inputs:
+            if convert_dtype(editor.input_node(op, name).var().dtype()) in FLOATS:
+                role = WEIGHT if name in constants else ACTIVATION
+                weight = constants[weights[0]] if weights else ""
+                yield _Use(Socket(op, slot, i), role, layer, weight, constants.get(name, ""))
+
+
+def _constants(editor: GraphEditor) -> dict[str, str]:
+    """Names that hold parameters or what is computed from them alone -> the parameter."""
+    found = {
+        name: name for name, nodes in editor.versions.items() if nodes[0].var().persistable()
+    }
+    for op in editor.ops:
+        if int(_attribute(op, ROLE, 0)) & NOT_FORWARD:
+            continue
+        names = [name for name in op.op().input_arg_names() if name]
+        if names and all(name in found for name in names):
+            for name in all_output_names(op):
+                found.setdefault(name, found[names[0]])
+    return found
+
+
+def _skipped(op: Any, patterns: tuple[str, ...]) -> bool:
+    scope = _attribute(op, "op_namescope", "")
+    return bool(_attribute(op, "skip_quant", False)) or any(p in scope for p in patterns)
+
+
+def _attribute(op: Any, name: str, default: Any) -> Any:
+    return op.op().attr(name) if op.op().has_attr(name) else default
+
+
+def _channel_axis(op: Any, rank: int) -> Optional[int]:
+    kind = op.name()
+    if kind in ("conv2d", "depthwise_conv2d"):
+        return 0
+    if kind == "conv2d_transpose":
+        return 1
+    if kind == "mul":
+        return rank - 1
+    if kind in TRANSPOSED and rank >= 2:
+        return rank - 2 if _attribute(op, TRANSPOSED[kind], False) else rank - 1
+    return None

@@ -1,0 +1,227 @@
+"""``quant_aware`` as PaddleSlim has it, on an engine that works."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Mapping, Optional, Union
+
+import paddle
+from paddle.framework import core
+from paddleslim.quant import quanter
+
+from .. import compat
+from ..quantizers.base import check_bits
+from . import saturation
+from .insertion import Inserted
+from .optimizer import JointSchedule
+from .transform_pass import QuantizationTransformPass, QuantizationTransformPassV2
+
+_lock = threading.RLock()
+_upstream_quant_aware = quanter.quant_aware
+
+PlaceLike = Union[str, Any]
+
+
+def quant_aware(
+    program: paddle.static.Program,
+    place: PlaceLike,
+    config: Optional[dict[str, Any]] = None,
+    scope: Any = None,
+    for_test: bool = False,
+    weight_quantize_func: Any = None,
+    act_quantize_func: Any = None,
+    weight_preprocess_func: Any = None,
+    act_preprocess_func: Any = None,
+    optimizer_func: Optional[Callable[[], Any]] = None,
+    executor: Any = None,
+    return_program: bool = False,
+    calib_config: Optional[dict[str, Any]] = None,
+    draw_graph: bool = False,
+    return_scale_dict: bool = False,
+    scale_dict: Optional[dict[str, Any]] = None,
+    model_type: Optional[str] = None,
+    pattern_ops: Optional[dict[str, Any]] = None,
+    *,
+    output_scales: bool = False,
+) -> Any:
+    """Insert quantizers into a program, for training or for test.
+
+    Arguments and meaning are those of ``paddleslim.quant.quant_aware`` 2.6.0. Where it takes a
+    function, a function ``f(x) -> y``, a quantizer of :mod:`paddle_custom_quant.quantizers` or a
+    rule (``FirstLast``, ``PerLayer``) can be given.
+
+    Args:
+        program: program of the old kind, with or without its backward pass. It is not changed.
+        place: where start values are computed, such as ``paddle.CPUPlace()``.
+        config: PaddleSlim's settings, such as ``{"weight_bits": 4, "quantize_op_types": [...]}``.
+        scope: holds the parameters; the global scope by default.
+        for_test: ``program`` is a test program (``program.clone(for_test=True)``). Quantizer
+            parameters that the scope holds already are kept.
+        weight_quantize_func: quantizes weights; PaddleSlim's ``weight_quantize_type`` by default.
+        act_quantize_func: quantizes activations; ``activation_quantize_type`` by default.
+        weight_preprocess_func: runs in front of the weight quantizer.
+        act_preprocess_func: runs in front of the activation quantizer.
+        optimizer_func: returns the optimizer of the quantizers' parameters. Needed when a program
+            with a backward pass is quantized by something that learns.
+        executor: needed when a function creates parameters with a start-up program.
+        return_program: return a ``Program`` for training too, not a ``CompiledProgram``.
+        calib_config: as PaddleSlim.
+        draw_graph: as PaddleSlim.
+        return_scale_dict: return ``(program, scale_dict, model_type, pattern_ops)``.
+        scale_dict: as PaddleSlim.
+        model_type: as PaddleSlim.
+        pattern_ops: as PaddleSlim.
+        output_scales: also insert PaddleSlim's observers of operator outputs, which cost time in
+            every step and which int8 engines take for quantizers.
+
+    Returns:
+        The quantized program (see ``return_program`` and ``return_scale_dict``).
+
+    Raises:
+        TypeError: a program of another kind, a quantizer that is none, bits that are no integer, a
+            function that returns no tensor.
+        ValueError: dynamic mode or Paddle 3's new program kind; bits outside 1 to 16; a function
+            that returns another shape or dtype or ignores its input; a program that is quantized
+            already; no ``optimizer_func`` or ``executor`` where one is needed; weights that are not
+            in the scope; a rule that matches nothing.
+    """
+    compat.require_legacy_static(program)
+    config = _checked(config)
+    _refuse_quantized(program)
+    scope = scope or paddle.static.global_scope()
+    run = _Run(config, output_scales)
+    with _lock, run.installed():
+        result = _upstream_quant_aware(
+            program, place, config, scope, for_test, weight_quantize_func, act_quantize_func,
+            weight_preprocess_func, act_preprocess_func, optimizer_func, executor, True,
+            calib_config or {}, draw_graph, True, scale_dict, model_type, pattern_ops,
+        )  # fmt: skip
+    quantized, *extra = result
+    inserted = run.inserted
+    if inserted is not None:
+        _finish(program, quantized, inserted, scope, core.CPUPlace())
+        saturation.warn(quantized, inserted, scope)
+    if not (for_test or return_program):
+        quantized = paddle.static.CompiledProgram(quantized)
+    return (quantized, *extra) if return_scale_dict else quantized
+
+
+def _checked(config: Optional[dict[str, Any]]) -> dict[str, Any]:
+    """PaddleSlim's settings with its defaults, checked with errors of the right type."""
+    if config is not None and not isinstance(config, dict):
+        raise TypeError(f"config must be a dict of PaddleSlim's settings, got {config!r}.")
+    held = {**quanter._quant_config_default, **(config or {})}
+    check_bits(held["weight_bits"])
+    check_bits(held["activation_bits"])
+    try:
+        quanter._parse_configs(held)
+    except AssertionError as error:
+        raise ValueError(f"config: {' '.join(str(error).split())}") from None
+    return held
+
+
+def _refuse_quantized(program: paddle.static.Program) -> None:
+    for op in program.global_block().ops:
+        if op.has_attr("quantization_type"):
+            raise ValueError(
+                f"this program is quantized already (operator {op.type} -> "
+                f"{op.output_arg_names[0]}): pass the float program that quant_aware was given."
+            )
+
+
+class _Run:
+    """One call: the passes that PaddleSlim's function builds, and what they did."""
+
+    def __init__(self, config: Mapping[str, Any], output_scales: bool) -> None:
+        parsed = quanter._parse_configs(dict(config))
+        chosen = parsed.get("quant_config")
+        self._activation_ops = tuple(chosen.activation_quant_operation_types) if chosen else ()
+        self._output_scales = output_scales
+        self._passes: list[Any] = []
+
+    @property
+    def inserted(self) -> Optional[Inserted]:
+        """What the engine did, ``None`` if PaddleSlim called no pass of it."""
+        return next((p.inserted for p in self._passes if p.inserted), None)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let PaddleSlim's function find this run's passes."""
+        replacements: dict[str, Any] = {
+            "QuantizationTransformPass": self._builder(QuantizationTransformPass),
+            "QuantizationTransformPassV2": self._builder(QuantizationTransformPassV2),
+            "AddQuantDequantPass": _NoPass,
+            "AddQuantDequantPassV2": _NoPass,
+        }
+        if not self._output_scales:
+            replacements["OutScaleForTrainingPass"] = _NoPass
+        with replaced(quanter, replacements):
+            yield
+
+    def _builder(self, kind: Any) -> Callable[..., Any]:
+        def build(**settings: Any) -> Any:
+            made = kind(**settings)
+            made.activation_op_types = self._activation_ops
+            self._passes.append(made)
+            return made
+
+        return build
+
+
+class _NoPass:
+    """Stands where PaddleSlim expects a pass whose work is done elsewhere, or not at all."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        pass
+
+    def apply(self, graph: Any) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def replaced(module: Any, values: Mapping[str, Any]) -> Iterator[None]:
+    """Set attributes of a module for the extent of a ``with`` block."""
+    before = {name: getattr(module, name) for name in values}
+    for name, value in values.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+def _finish(
+    original: paddle.static.Program,
+    quantized: paddle.static.Program,
+    inserted: Inserted,
+    scope: Any,
+    place: Any,
+) -> None:
+    """Give the new program what a graph does not hold: parameters' settings and schedules."""
+    quantized._copy_param_info_from(original)
+    quantized._copy_param_info_from(_parameter_program(inserted))
+    quantized.random_seed = original.random_seed
+    user = getattr(original, "lr_scheduler", None)
+    own = inserted.schedule
+    if user is not None and own is not None:
+        quantized.lr_scheduler = JointSchedule(user, own, scope, place)
+    elif user is not None or own is not None:
+        quantized.lr_scheduler = user if own is None else own
+    quantized.quantization = inserted
+
+
+def _parameter_program(inserted: Inserted) -> paddle.static.Program:
+    program = paddle.static.Program()
+    for p in inserted.parameters.values():
+        if p.trainable:
+            program.global_block().create_parameter(
+                name=p.name,
+                shape=list(p.shape),
+                dtype="float32",
+                trainable=True,
+                regularizer=p.regularizer,
+                optimize_attr={"learning_rate": p.learning_rate},
+            )
+    return program

@@ -1,0 +1,119 @@
+"""The passes that PaddleSlim runs, with the engine of this package inside."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from paddle.framework import IrGraph
+from paddle.static.quantization import QuantizationTransformPass as UpstreamPass
+from paddle.static.quantization import QuantizationTransformPassV2 as UpstreamPassV2
+
+from .. import compat
+from ..graph.editor import GraphEditor
+from .built_in import BuiltIn, BuiltInRule
+from .insertion import Environment, Inserted, insert
+from .placement import Placement, Request, decide
+from .rules import Rule, as_rule
+
+log = logging.getLogger("paddle_custom_quant")
+
+
+class _Engine:
+    """What both passes share: attributes that upstream's constructor set -> request -> graph."""
+
+    onnx_format = False
+    inserted: Optional[Inserted] = None
+    activation_op_types: tuple[str, ...] = ()
+
+    def apply(self, graph: IrGraph) -> IrGraph:
+        """Quantize the graph in place.
+
+        Operators inside the blocks of ``while`` and ``cond`` are left alone, with a warning.
+
+        Args:
+            graph: of a training or test program.
+
+        Returns:
+            The same graph.
+
+        Raises:
+            TypeError: ``graph`` is no IrGraph.
+            ValueError: as :func:`paddle_custom_quant.quant_aware`.
+        """
+        if not isinstance(graph, IrGraph):
+            raise TypeError(f"graph must be an IrGraph, got {type(graph).__name__}.")
+        compat.require_legacy_static()
+        if self._is_test is None:
+            self._is_test = graph.is_test()
+        graph.out_node_mapping_table = {}
+        if any(node.graph_id() for node in graph.graph.nodes()):  # the global block's is 0
+            self._warn(graph)
+            return graph
+        editor = GraphEditor(graph)
+        environment = Environment(self._scope, self._place, self._exe, self._optimizer)
+        self.inserted = insert(editor, self._request(graph), environment)
+        return graph
+
+    def placement(self, graph: IrGraph) -> Placement:
+        """What :meth:`apply` would quantize; nothing is changed."""
+        return decide(GraphEditor(graph), self._request(graph))
+
+    def _request(self, graph: IrGraph) -> Request:
+        skip = self._skip_pattern
+        return Request(
+            weight=self._rule(self._weight_quantize_func, self._weight_quantize_type, True),
+            activation=self._rule(self._act_quantize_func, self._activation_quantize_type, False),
+            weight_preprocess=_optional(self._weight_preprocess_func),
+            activation_preprocess=_optional(self._act_preprocess_func),
+            weight_ops=tuple(self._quantizable_ops),
+            activation_ops=tuple(self.activation_op_types),
+            skip=(skip,) if isinstance(skip, str) else tuple(skip or ()),
+            training=not graph.is_test(),
+        )
+
+    def _rule(self, function: Any, kind: str, weight: bool) -> Rule:
+        if function is not None:
+            return as_rule(function)
+        return BuiltInRule(
+            BuiltIn(
+                kind=kind,
+                bits=self._weight_bits if weight else self._activation_bits,
+                onnx_format=self.onnx_format,
+                update=not self._is_test,
+                moving_rate=self._moving_rate,
+                window=self._window_size,
+            )
+        )
+
+    def _warn(self, graph: IrGraph) -> None:
+        kinds = {*self._quantizable_ops, *self.activation_op_types}
+        found = sorted(
+            f"{op.name()} -> {op.output_arg_names()[0]}"
+            for op in graph.all_op_nodes()
+            if op.name() in kinds
+        )
+        if found:
+            log.warning(
+                "operators inside a while or cond block are left in float: %s", ", ".join(found)
+            )
+
+
+class QuantizationTransformPass(_Engine, UpstreamPass):
+    """Paddle's ``QuantizationTransformPass`` (``onnx_format=False``) with the working engine.
+
+    Constructor arguments are upstream's; quantizers and rules are accepted where functions are.
+    """
+
+
+class QuantizationTransformPassV2(_Engine, UpstreamPassV2):
+    """Paddle's ``QuantizationTransformPassV2`` (``onnx_format=True``) with the working engine.
+
+    Constructor arguments are upstream's; quantizers and rules are accepted where functions are.
+    """
+
+    onnx_format = True
+
+
+def _optional(value: Any) -> Optional[Rule]:
+    return None if value is None else as_rule(value)
