@@ -1,0 +1,1 @@
+"""Training on real data: readers, nets, the training loop and what it reports."""

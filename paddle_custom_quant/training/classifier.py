@@ -1,0 +1,69 @@
+"""An image classifier as static programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import paddle
+import paddle.nn.functional as F
+from paddle import static
+
+from .models import NETS
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Programs that train and test one net, and the names of what goes in and out.
+
+    Attributes:
+        startup: gives every parameter and optimizer state its start value.
+        train: forward, backward and update; fed ``image`` and ``label``.
+        test: forward alone, from ``image`` to ``logits``.
+        image: float32 ``[-1, channels, height, width]``.
+        label: int64 ``[-1, 1]``.
+        logits: float32 ``[-1, classes]``.
+        loss: mean cross entropy, a scalar.
+    """
+
+    startup: Any
+    train: Any
+    test: Any
+    image: str
+    label: str
+    logits: str
+    loss: str
+
+
+def build_classifier(
+    net: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    learning_rate: float = 0.01,
+    momentum: float = 0.9,
+) -> Classifier:
+    """Write the programs of a net that is trained by Momentum.
+
+    Call it inside ``pcq.legacy_static()``. Two calls give the same names.
+
+    Args:
+        net: a name in :data:`paddle_custom_quant.training.models.NETS`.
+        shape: channels, height and width of an image.
+        classes: number of outputs.
+        learning_rate: of the optimizer.
+        momentum: of the optimizer.
+
+    Raises:
+        ValueError: the net is not known.
+    """
+    if net not in NETS:
+        raise ValueError(f"the net must be one of {', '.join(NETS)}, got {net!r}.")
+    train, startup = static.Program(), static.Program()
+    with static.program_guard(train, startup), paddle.utils.unique_name.guard():
+        image = static.data("image", [-1, *shape], "float32")
+        label = static.data("label", [-1, 1], "int64")
+        logits = NETS[net](classes)(image)
+        test = train.clone(for_test=True)
+        loss = F.cross_entropy(logits, label)
+        paddle.optimizer.Momentum(learning_rate, momentum).minimize(loss)
+    return Classifier(startup, train, test, image.name, label.name, logits.name, loss.name)

@@ -1,0 +1,49 @@
+"""LeNet, plain and with batch normalisation."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import paddle
+from paddle import nn
+
+
+class LeNet(nn.Layer):
+    """The LeNet of ``paddle.vision.models``: two convolutions, three linear layers.
+
+    Nothing normalises between layers and no ReLU stands between the linear ones.
+
+    Args:
+        classes: number of outputs.
+        batch_norm: normalise after each convolution and each hidden linear layer.
+    """
+
+    def __init__(self, classes: int = 10, batch_norm: bool = False) -> None:
+        super().__init__()
+
+        def conv(channels: int, outputs: int, kernel: int, padding: int) -> list[Any]:
+            normalise = [nn.BatchNorm2D(outputs)] if batch_norm else []
+            layer = nn.Conv2D(channels, outputs, kernel, padding=padding)
+            return [layer, *normalise, nn.ReLU(), nn.MaxPool2D(2, 2)]
+
+        def hidden(inputs: int, outputs: int) -> list[Any]:
+            normalise = [nn.BatchNorm1D(outputs)] if batch_norm else []
+            return [nn.Linear(inputs, outputs), *normalise]
+
+        self.features = nn.Sequential(*conv(1, 6, 3, 1), *conv(6, 16, 5, 0))
+        self.classifier = nn.Sequential(*hidden(400, 120), *hidden(120, 84), nn.Linear(84, classes))
+
+    def forward(self, image: Any) -> Any:
+        """Logits ``[N, classes]`` of images ``[N, 1, 28, 28]``."""
+        with warnings.catch_warnings():
+            # Paddle's batch norm warns that it tracks statistics in training, as it should.
+            warnings.filterwarnings("ignore", "When training, we now always track")
+            return self.classifier(paddle.flatten(self.features(image), 1))
+
+
+class LeNetBN(LeNet):
+    """:class:`LeNet` with batch normalisation after each convolution and hidden linear layer."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__(classes, batch_norm=True)

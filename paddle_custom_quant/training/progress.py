@@ -1,0 +1,39 @@
+"""A progress bar for each stage of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ProgressBars:
+    """Called after each iteration; draws on standard error if that is a terminal.
+
+    Args:
+        iterations: of each stage.
+    """
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+        self._stage = ""
+        self._bar: Any | None = None
+
+    def __call__(self, stage: str, step: int, loss: float, top1: float) -> None:
+        """Show that ``step`` iterations of ``stage`` are done."""
+        from tqdm import tqdm
+
+        if self._bar is None or stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(
+                total=self._iterations, desc=f"{stage:9}", unit="batch", leave=True, disable=None
+            )
+        self._bar.set_postfix_str(f"loss {loss:.3f}, top-1 {top1:5.1f} %", refresh=False)
+        self._bar.update(step - self._bar.n)
+        if step == self._iterations:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar that is being drawn."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

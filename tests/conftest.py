@@ -1,0 +1,41 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import static
+
+from paddle_custom_quant.compat import legacy_static
+
+
+@pytest.fixture
+def legacy() -> Iterator[static.Executor]:
+    """An executor, amid empty programs of the old kind, an empty scope and fresh names."""
+    programs = static.program_guard(static.Program(), static.Program())
+    names = paddle.utils.unique_name.guard()
+    with legacy_static(), programs, static.scope_guard(static.Scope()), names:
+        yield static.Executor(paddle.CPUPlace())
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers; the seed is printed, and ``PCQ_SEED`` repeats it."""
+    seed = int(os.environ.get("PCQ_SEED") or random.randrange(2**31))
+    print(f"PCQ_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder with MNIST's four files."""
+    root = os.environ.get("PCQ_DATA")
+    if not root:
+        pytest.skip("needs real MNIST: set PCQ_DATA to a folder that holds mnist/")
+    return Path(root, "mnist")
