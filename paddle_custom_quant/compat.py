@@ -19,13 +19,18 @@ from typing import Any, Callable
 
 import paddle
 from paddle.base import framework
+from paddle.utils import unique_name
 
-from .compat_operators import OLD_FUNCTIONS, OLD_OPERATORS, OldOperator
+from .compat_operators import (
+    OLD_FUNCTIONS,
+    OLD_OPERATORS,
+    OldOperator,
+    with_remainder_gradient,
+)
 
 PADDLE3 = int(paddle.__version__.split(".")[0]) != 2
 
 _HOW = "write `with pcq.legacy_static(): ...` around the code that builds and runs the program"
-
 
 # Paddle 3 refuses these between a float and an integer or bool variable, as in x * (x > 0).
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
@@ -90,6 +95,24 @@ def integer_range(bits: int) -> dict[str, int]:
     return {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1} if PADDLE3 else {}
 
 
+@contextmanager
+def prefixed_names(program: Any, prefix: str) -> Iterator[None]:
+    """Let generated names start with ``prefix`` (once), numbered from zero.
+
+    Paddle 3 also has a generator for each program.
+    """
+    generator = _Prefixed(prefix)
+    own = program.switch_name_generator_guard(generator) if PADDLE3 else nullcontext()
+    with unique_name.guard(generator), own:
+        yield
+
+
+class _Prefixed(UniqueNameGenerator):
+    def generate(self, key: str) -> str:
+        """A unique name; a key that was generated here keeps its one prefix."""
+        return super().generate(key[len(self.prefix) :] if key.startswith(self.prefix) else key)
+
+
 def detach(x: Any) -> Any:
     """The same values, through which no gradient flows."""
     return x.detach()
@@ -121,9 +144,8 @@ def _is_old(value: Any) -> bool:
     return issubclass(type(value), framework.Variable)
 
 
-def _old_operator(name: str, operator: OldOperator) -> Callable[..., Any]:
-    """A function with the arguments of Paddle's ``name`` that appends ``operator``."""
-    public = getattr(paddle, name, None) or getattr(paddle.nn.functional, name)
+def _appending(old_operator: OldOperator, public: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with the arguments of Paddle's ``public`` that appends ``old_operator``."""
     signature = inspect.signature(public)
 
     def append(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +155,7 @@ def _old_operator(name: str, operator: OldOperator) -> Callable[..., Any]:
         }
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return operator.append(bound.arguments)
+        return old_operator.append(bound.arguments)
 
     return append
 
@@ -158,6 +180,12 @@ def _widening(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(left, right)
 
     return apply
+
+
+def _modulo(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The operator ``%`` with its gradient."""
+    widening = _widening(original)
+    return lambda left, right: with_remainder_gradient(widening(left, right), left, right)
 
 
 def _kind(variable: Any) -> int:
@@ -191,27 +219,35 @@ class _Patch:
                     setattr(*self._undo.pop())
 
 
-@functools.lru_cache(maxsize=1)
-def _places(modules: int) -> list[tuple[Any, str, Callable[..., Any]]]:
-    """(owner, name, dispatcher) of every place that holds a function to replace.
-
-    ``modules`` is the number of loaded modules: the search is made anew when it changes.
-    """
-    old: dict[Any, Callable[..., Any]] = {
-        getattr(paddle._C_ops, name): _old_operator(name, old_operator)
-        for name, old_operator in OLD_OPERATORS.items()
-    }
-    old.update((operator.attrgetter(name)(paddle), f) for name, f in OLD_FUNCTIONS.items())
+def _replacements() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
+    """(name, original, what does its work for variables of old programs)."""
+    for name, old_operator in OLD_OPERATORS.items():
+        public = getattr(paddle, name, None) or getattr(paddle.nn.functional, name)
+        yield name, getattr(paddle._C_ops, name), _appending(old_operator, public)
+    for path, old in OLD_FUNCTIONS.items():
+        original = operator.attrgetter(path)(paddle)
+        if isinstance(old, OldOperator):
+            old = _appending(old, original)
+        yield path.rpartition(".")[-1], original, old
     for name in _OPERATORS:
         original = vars(framework.Variable)[name]
-        old[original] = _widening(original)
-    dispatchers = {original: _dispatcher(original, f) for original, f in old.items()}
-    names = [name.rpartition(".")[-1] for name in (*OLD_OPERATORS, *OLD_FUNCTIONS, *_OPERATORS)]
-    owners = [m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)]
+        yield name, original, (_modulo if name == "__mod__" else _widening)(original)
+
+
+@functools.lru_cache(maxsize=1)
+def _places(loaded: int) -> list[tuple[Any, str, Callable[..., Any]]]:
+    """(owner, name, dispatcher) of every place that holds a function to replace.
+
+    ``loaded`` is the number of loaded modules: the search is made anew when it changes.
+    """
+    replacements = [
+        (name, original, _dispatcher(original, old)) for name, original, old in _replacements()
+    ]
+    modules = [m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)]
     return [
         (owner, name, dispatcher)
-        for owner in (framework.Variable, *owners)
-        for name, (original, dispatcher) in zip(names, dispatchers.items())
+        for owner in (framework.Variable, *modules)
+        for name, original, dispatcher in replacements
         if vars(owner).get(name) is original
     ]
 
@@ -225,5 +261,6 @@ __all__ = [
     "integer_range",
     "legacy_static",
     "old_operators",
+    "prefixed_names",
     "require_legacy_static",
 ]

@@ -8,7 +8,6 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 from paddle.framework import core
-from paddle.utils import unique_name
 
 from .. import compat
 from ..quantizers.base import Parameter, Quantizer
@@ -105,7 +104,7 @@ def trace(
     start = quantizer.parameters(target) if start is None else start
     main, startup = paddle.static.Program(), paddle.static.Program()
     name = prefix(target, quantizer)
-    with paddle.static.program_guard(main, startup), unique_name.guard(name + "."):
+    with paddle.static.program_guard(main, startup), compat.prefixed_names(main, f"{name}."):
         block = main.global_block()
         x = block.create_var(
             name=target.name, shape=list(target.shape), dtype=target.dtype, stop_gradient=False

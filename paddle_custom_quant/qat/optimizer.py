@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 import numpy as np
-
 import paddle
 from paddle.optimizer.lr import LRScheduler
-from paddle.utils import unique_name
 
 from .. import compat
 from ..graph.editor import GraphEditor
@@ -42,7 +40,7 @@ def insert_optimizer(
     """
     main, startup = paddle.static.Program(), paddle.static.Program()
     guard = paddle.static.program_guard(main, startup)
-    with guard, unique_name.guard(NAMES), compat.old_operators():
+    with guard, compat.prefixed_names(main, NAMES), compat.old_operators():
         block = main.global_block()
         pairs = []
         for name in gradients:
