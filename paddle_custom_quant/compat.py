@@ -19,6 +19,7 @@ from typing import Any, Callable
 
 import paddle
 from paddle.base import framework
+from paddle.base.unique_name import UniqueNameGenerator
 from paddle.utils import unique_name
 
 from .compat_operators import (
