@@ -197,12 +197,14 @@ def nearest_level(
     *,
     scale: Any | None = None,
     axis: int | None = None,
+    rule: str = "range",
     gradient_scale: float = 1.0,
 ) -> Any:
     """Look-up: ``scale * levels[i]``, i the number of thresholds below u = x / scale.
 
     A value equal to a threshold takes the lower level. With g the incoming gradient, L the first
-    and H the last level, and "inside" for ``L - m <= u <= H + m``, m = 2^-20 max(|L|, |H|):
+    and H the last level, m = 2^-20 max(|L|, |H|), and "inside" for ``L - m <= u <= H + m`` (rule
+    ``"range"``) or for ``-2^96 <= u <= H + m`` (rule ``"below"``):
 
     - to x: g inside, 0 outside; NaN is outside;
     - to scale, summed over the elements that share it, times ``gradient_scale``: g (level - u)
@@ -215,6 +217,7 @@ def nearest_level(
         thresholds: ascending, [levels - 1]; or [channels, levels - 1] with ``axis``.
         scale: [1], or [channels] with ``axis``; positive; ``None`` for 1.
         axis: dimension of x that scale, and levels and thresholds of two dimensions, run along.
+        rule: where the gradient to x passes.
         gradient_scale: factor on the gradient of scale.
 
     Returns:
@@ -225,14 +228,16 @@ def nearest_level(
     u = x if fixed is None else x / fixed
     value, low, high = _look_up(u, levels, thresholds, axis)
     edge = paddle.maximum(paddle.abs(low), paddle.abs(high)) * 2.0**-20
-    inside = paddle.logical_and(u >= low - edge, u <= high + edge)
-    # NaN is above no threshold: it is carried over from u.
-    value = paddle.where(paddle.isnan(u), u, value)
+    lowest = low - edge if rule == "range" else -(2.0**96)
+    inside = paddle.logical_and(u >= lowest, u <= high + edge)
     kept = paddle.where(inside, u, paddle.zeros_like(u))
-    error = no_gradient(value - kept)
+    # NaN is above no threshold: it is carried over from u.
+    value = no_gradient(paddle.where(paddle.isnan(u), u, value))
+    y = straight_through(value, kept)
     if fixed is None:
-        return kept + error
-    return (kept + error) * fixed + error * ((along(scale, x, axis) - fixed) * gradient_scale)
+        return y
+    slope = no_gradient(value - kept)
+    return y * fixed + slope * ((along(scale, x, axis) - fixed) * gradient_scale)
 
 
 def _look_up(u: Any, levels: Any, thresholds: Any, axis: int | None) -> tuple[Any, Any, Any]:
