@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import warnings
 from typing import Any, NoReturn
 
-# Paddle reports on its executor and on a missing ccache; neither matters here.
+# Paddle reports on its executor, on ccache and on setuptools; none of it matters here.
 os.environ.setdefault("GLOG_minloglevel", "2")
 warnings.filterwarnings("ignore", "No ccache found")
+warnings.filterwarnings("ignore", "Setuptools is replacing distutils")
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +75,7 @@ def run(options: dict[str, Any]) -> int:
     from paddle_custom_quant.training.experiment import Settings
     from paddle_custom_quant.training.progress import ProgressBars
 
+    logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
     output = options.pop("output")
     folder, epochs = options.pop("data", None), options.pop("epochs", None)
     download = options.pop("download", False)
@@ -86,7 +89,8 @@ def run(options: dict[str, Any]) -> int:
 
     print(
         f"{settings.net} on {data.name}: {len(data.train)} training and {len(data.test)} test "
-        f"images, {settings.iterations} batches of {settings.batch_size} in each stage"
+        f"images, {settings.iterations} batches of {settings.batch_size} in each stage",
+        flush=True,
     )
     result = training.run(settings, data, output, ProgressBars(settings.iterations))
     print(f"\n{result.table()}\n\n{result.agreement()}\nResults in {output}")

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import static
 
-from ..qat import convert, quant_aware
+from ..qat.quant_aware import quant_aware
 from ..quantizers.base import check_bits
 from .checkpoint import set_values, values_of
 from .classifier import Classifier, build_classifier
