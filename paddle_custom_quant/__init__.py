@@ -2,6 +2,7 @@
 
 from . import quantizers
 from .compat import legacy_static
+from .qat.convert import convert
 from .qat.quant_aware import quant_aware
 from .qat.rules import FirstLast, PerLayer
 from .quantizers.functional import quantize_k
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FirstLast",
     "PerLayer",
+    "convert",
     "legacy_static",
     "quant_aware",
     "quantize_k",

@@ -16,6 +16,7 @@ from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
 from ..target import WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
+from .scope import read, write
 
 
 
@@ -141,20 +142,6 @@ def _mark(placed: Placed) -> None:
         desc = socket.op.op()
         desc._set_attr("quantization_type", kind)
         desc._set_attr("with_quant_attr", True)
-
-
-def read(scope: Any, name: str) -> Optional[np.ndarray]:
-    """The value of a variable, ``None`` if the scope holds none."""
-    variable = scope.find_var(name)
-    if variable is None:
-        return None
-    tensor = variable.get_tensor()
-    return np.array(tensor) if tensor._is_initialized() else None
-
-
-def write(scope: Any, place: Any, name: str, value: np.ndarray) -> None:
-    """Set a variable, creating it where needed."""
-    scope.var(name).get_tensor().set(value, place)
 
 
 def _start(parameters: Any, startups: list[Any], fresh: bool, environment: Environment) -> None:

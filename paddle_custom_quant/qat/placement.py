@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Iterator, Optional
 
 from paddle.base.data_feeder import convert_dtype
-from paddle.static.quantization.quant_config import SUPPORT_QUANTIZATION_OP_DICT
 
-from ..graph.editor import GraphEditor, all_output_names, input_names
+from ..graph.editor import GraphEditor, all_output_names
+from ..graph.quantizable import quantizable_inputs
 from ..graph.splice import Socket
 from ..graph.subgraph import ROLE
 from ..quantizers.base import Quantizer
@@ -184,11 +184,7 @@ def _uses(editor: GraphEditor, request: Request) -> Iterator[_Use]:
             continue
         if int(_attribute(op, ROLE, 0)) & NOT_FORWARD or _skipped(op, request.skip):
             continue
-        inputs = [
-            (slot, i, name)
-            for slot in SUPPORT_QUANTIZATION_OP_DICT[kind][0]
-            for i, name in enumerate(input_names(op, slot))
-        ]
+        inputs = quantizable_inputs(op.op())
         weights = [name for _, _, name in inputs if name in constants]
         layer = bool(weights) and kind in request.weight_ops
         if not layer and (weights or kind not in request.activation_ops):

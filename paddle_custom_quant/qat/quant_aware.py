@@ -87,7 +87,7 @@ def quant_aware(
             in the scope; a rule that matches nothing.
     """
     compat.require_legacy_static(program)
-    config = _checked(config)
+    config = check_config(config)
     _refuse_quantized(program)
     scope = scope or paddle.static.global_scope()
     run = _Run(config, output_scales)
@@ -107,7 +107,7 @@ def quant_aware(
     return (quantized, *extra) if return_scale_dict else quantized
 
 
-def _checked(config: Optional[dict[str, Any]]) -> dict[str, Any]:
+def check_config(config: Optional[dict[str, Any]]) -> dict[str, Any]:
     """PaddleSlim's settings with its defaults, checked with errors of the right type."""
     if config is not None and not isinstance(config, dict):
         raise TypeError(f"config must be a dict of PaddleSlim's settings, got {config!r}.")
@@ -151,11 +151,11 @@ class _Run:
         replacements: dict[str, Any] = {
             "QuantizationTransformPass": self._builder(QuantizationTransformPass),
             "QuantizationTransformPassV2": self._builder(QuantizationTransformPassV2),
-            "AddQuantDequantPass": _NoPass,
-            "AddQuantDequantPassV2": _NoPass,
+            "AddQuantDequantPass": NoPass,
+            "AddQuantDequantPassV2": NoPass,
         }
         if not self._output_scales:
-            replacements["OutScaleForTrainingPass"] = _NoPass
+            replacements["OutScaleForTrainingPass"] = NoPass
         with replaced(quanter, replacements):
             yield
 
@@ -169,7 +169,7 @@ class _Run:
         return build
 
 
-class _NoPass:
+class NoPass:
     """Stands where PaddleSlim expects a pass whose work is done elsewhere, or not at all."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:

@@ -1,0 +1,145 @@
+"""``convert``: a trained, quantized test program -> a program for inference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+from paddleslim.quant import quanter
+
+from .. import compat
+from ..graph.quantizable import quantizable_inputs
+from .quant_aware import NoPass, check_config, replaced
+from .scope import write
+
+BUILT_IN = (".quantized.dequantized", ".quant_dequant")
+OBSERVER = "moving_average_abs_max_scale"
+OBSERVER_PASSES = ("AddQuantDequantForInferencePass", "OutScaleForInferencePass")
+FAKE_QUANTIZE = (
+    "fake_quantize_abs_max",
+    "fake_quantize_range_abs_max",
+    "fake_quantize_moving_average_abs_max",
+    "fake_channel_wise_quantize_abs_max",
+)
+
+
+def convert(
+    program: paddle.static.Program,
+    place: Any,
+    config: Optional[dict[str, Any]] = None,
+    scope: Any = None,
+    save_int8: bool = False,
+) -> Any:
+    """Turn a trained test program into one for ``paddle.static.save_inference_model``.
+
+    Arguments and meaning are those of ``paddleslim.quant.convert`` 2.6.0. A program with custom
+    quantizers, which PaddleSlim cannot convert, gets their quantized weights stored in the place
+    of the float ones; activations keep their quantizers.
+
+    Args:
+        program: test program that :func:`paddle_custom_quant.quant_aware` returned.
+        place: where values are computed and stored.
+        config: the settings that ``quant_aware`` was given.
+        scope: holds the trained values; the global scope by default.
+        save_int8: also return the program with int8 weights (built-in types only).
+
+    Returns:
+        The program, or ``(program, int8_program)`` with ``save_int8``.
+
+    Raises:
+        TypeError: ``program`` is no program of the old kind.
+        ValueError: the program trains, is not quantized, or cannot be stored as asked.
+    """
+    compat.require_legacy_static(program)
+    ops = program.global_block().ops
+    quantized = [op for op in ops if op.has_attr("quantization_type")]
+    if not quantized:
+        raise ValueError("this program is not quantized: pass what quant_aware(for_test=True) gave.")
+    if any(op.type.endswith("_grad") for op in ops):
+        raise ValueError(
+            "this is a training program: pass the test program, quantized with for_test=True."
+        )
+    scope = scope or paddle.static.global_scope()
+    sources = {op.output("Out")[0]: op.input("X")[0] for op in ops if op.type in FAKE_QUANTIZE}
+    if all(_is_built_in(op, sources) for op in quantized):
+        return _convert_built_in(program, place, config, scope, save_int8)
+    if save_int8:
+        raise ValueError("save_int8 serves PaddleSlim's built-in types only, not custom functions.")
+    return _bake(program, quantized, place, scope)
+
+
+def _is_built_in(op: Any, sources: dict[str, str]) -> bool:
+    """Whether PaddleSlim's ``convert`` understands the quantizers in front of this operator."""
+    for _, _, name in quantizable_inputs(op.desc):
+        if not name.endswith(BUILT_IN):
+            return False
+        # PaddleSlim finds the older operators' scales by the name of the tensor they read.
+        quantized = name[: -len(".dequantized")]
+        stem = quantized[: -len(".quantized")]
+        if sources.get(quantized, stem) != stem:
+            return False
+    return True
+
+
+def _convert_built_in(
+    program: Any, place: Any, config: Optional[dict[str, Any]], scope: Any, save_int8: bool
+) -> Any:
+    observed = any(op.type == OBSERVER for op in program.global_block().ops)
+    passes = {} if observed else {name: NoPass for name in OBSERVER_PASSES}
+    with replaced(quanter, passes):
+        return quanter.convert(program, place, check_config(config), scope, save_int8)
+
+
+def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
+    """Compute what weights alone determine, once, and store the results as parameters."""
+    makers = _constant_operators(program)
+    targets = sorted({n for op in quantized for n in op.input_arg_names if n in makers})
+    values = _evaluate(program, targets, place, scope)
+    for name, value in values.items():
+        write(scope, place, name, value)
+    baked = program.clone(for_test=False)
+    block = baked.global_block()
+    for name in targets:
+        block.var(name).persistable = True
+        block.var(name).stop_gradient = True
+    _remove(block, set(targets), set(makers))
+    return baked
+
+
+def _constant_operators(program: Any) -> dict[str, Any]:
+    """Variables that parameters alone determine -> the operator that computes them."""
+    block = program.global_block()
+    written = {name for op in block.ops for name in op.output_arg_names}
+    known = {v.name for v in block.vars.values() if v.persistable and v.name not in written}
+    makers: dict[str, Any] = {}
+    for op in block.ops:
+        names = [name for name in op.input_arg_names if name]
+        if names and all(name in known or name in makers for name in names):
+            makers.update({name: op for name in op.output_arg_names})
+    return makers
+
+
+def _evaluate(program: Any, names: list[str], place: Any, scope: Any) -> dict[str, np.ndarray]:
+    if not names:
+        return {}
+    pruned = program._prune([program.global_block().var(name) for name in names])
+    with paddle.static.scope_guard(scope):
+        return dict(zip(names, paddle.static.Executor(place).run(pruned, fetch_list=names)))
+
+
+def _remove(block: Any, targets: set[str], constants: set[str]) -> None:
+    """Remove the operators that made the targets, and those that only these needed."""
+    readers = Counter(name for op in block.ops for name in op.input_arg_names)
+    for index in reversed(range(len(block.ops))):
+        op = block.ops[index]
+        outputs = set(op.output_arg_names)
+        if not outputs <= constants:
+            continue
+        if outputs & targets or not any(readers[name] for name in outputs):
+            readers.subtract(op.input_arg_names)
+            block._remove_op(index)
+
+
+__all__ = ["convert"]
