@@ -46,20 +46,22 @@ _ALIASES = {"input": "x", "other": "y", "dim": "axis"}
 def legacy_static() -> Iterator[None]:
     """Static mode with programs of the old kind, for the extent of a ``with`` block.
 
-    On Paddle 3 the functions that would refuse such programs accept them inside the block. The
-    default programs are left as they are. Mode, kind of program and gradient recording are put
-    back on leaving, however the block is left; blocks can be nested.
+    On Paddle 3 the functions that would refuse such programs accept them inside the block. No
+    program is created. Mode and kind of program are put back on leaving, however the block is
+    left; blocks can be nested.
     """
     was_dynamic = paddle.in_dynamic_mode()
-    recorded_gradients = paddle.is_grad_enabled()
+    names = paddle.base.unique_name
+    naming = (names.generator, names.dygraph_parameter_name_checker)
     paddle.enable_static()
     try:
-        with _old_programs(), old_operators():
+        with paddle.pir_utils.OldIrGuard() if PADDLE3 else nullcontext(), old_operators():
             yield
     finally:
         if was_dynamic:
             paddle.disable_static()
-            paddle.set_grad_enabled(recorded_gradients)
+            # Paddle starts to number anew: a later layer would have the names of an earlier one.
+            names.switch(*naming)
         else:
             paddle.enable_static()
 
@@ -134,10 +136,6 @@ def old_operators() -> Iterator[None]:
         yield
     finally:
         _patch.leave()
-
-
-def _old_programs() -> Any:
-    return paddle.pir_utils.OldIrGuard() if PADDLE3 else nullcontext()
 
 
 def _is_old(value: Any) -> bool:

@@ -202,10 +202,17 @@ OLD_OPERATORS: Mapping[str, OldOperator] = {
 }
 
 
-def _masked_select(x: Any, mask: Any, name: str | None = None, *, out: Any = None) -> Any:
-    # Paddle 3 refuses a bool x here.
-    operator = OldOperator("masked_select", {"x": "X", "mask": "Mask"}, outputs=("Y",))
-    return operator.append({"x": x, "mask": mask, "name": name, "out": out})
+def _left_only(arguments: Arguments) -> Arguments:
+    if not arguments["left"]:
+        raise ValueError("left=False has no operator in old programs: transpose x, y and result.")
+    return {}
+
+
+def _weight_as_variable(arguments: Arguments) -> Arguments:
+    weight, dtype = arguments["weight"], arguments["x"].dtype
+    return (
+        {} if isinstance(weight, framework.Variable) else {"weight": paddle.full([], weight, dtype)}
+    )
 
 
 def _normalize(
@@ -216,24 +223,38 @@ def _normalize(
     out: Any = None,
     name: str | None = None,
 ) -> Any:
-    # Paddle 3 returns a variable that it has not assigned.
     norm = paddle.norm(x, p=float(p), axis=axis, keepdim=True)
     result = paddle.divide(x, paddle.maximum(norm, paddle.full([1], epsilon, x.dtype)), name=name)
     return result if out is None else paddle.assign(result, out)
 
 
-def _solve(x: Any, y: Any, left: bool = True, name: str | None = None, *, out: Any = None) -> Any:
-    # As above.
-    if not left:
-        raise ValueError("left=False has no operator in old programs: transpose x, y and result.")
-    return OldOperator("solve", _XY).append({"x": x, "y": y, "name": name, "out": out})
+def _remainder(x: Any, y: Any, name: str | None = None, *, out: Any = None) -> Any:
+    result = OldOperator("elementwise_mod", _XY).append({"x": x, "y": y, "name": name})
+    result = with_remainder_gradient(result, x, y)
+    return result if out is None else paddle.assign(result, out)
 
 
-# By name in paddle: functions in Python that fail before they reach an operator.
-OLD_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "masked_select": _masked_select,
+def with_remainder_gradient(result: Any, x: Any, y: Any) -> Any:
+    """``result``, the remainder of x by y, with the gradient that Paddle 3 has no operator for."""
+    result.stop_gradient = True
+    if not paddle.is_floating_point(result):
+        return result
+    exact = x - y * paddle.floor(x / y) if isinstance(y, framework.Variable) else x
+    return result + (exact - exact.detach())
+
+
+# By name in paddle: functions in Python that fail before they reach an operator, or whose
+# operator has lost its gradient.
+OLD_FUNCTIONS: Mapping[str, OldOperator | Callable[..., Any]] = {
+    "lerp": OldOperator(
+        "lerp", {"x": "X", "y": "Y", "weight": "Weight"}, adapt=_weight_as_variable
+    ),
+    "linalg.solve": OldOperator("solve", _XY, adapt=_left_only),
+    "masked_select": OldOperator("masked_select", {"x": "X", "mask": "Mask"}, outputs=("Y",)),
     "nn.functional.normalize": _normalize,
-    "linalg.solve": _solve,
+    "remainder": _remainder,
+    "mod": _remainder,
+    "floor_mod": _remainder,
 }
 
-__all__ = ["OLD_FUNCTIONS", "OLD_OPERATORS", "OldOperator"]
+__all__ = ["OLD_FUNCTIONS", "OLD_OPERATORS", "OldOperator", "with_remainder_gradient"]
