@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Optional
 
-import numpy as np
 import paddle
 from paddleslim.quant import quanter
 
 from .. import compat
 from ..graph.quantizable import quantizable_inputs
+from .evaluate import evaluate
 from .quant_aware import NoPass, check_config, replaced
 from .scope import write
 
@@ -96,7 +96,7 @@ def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
     """Compute what weights alone determine, once, and store the results as parameters."""
     makers = _constant_operators(program)
     targets = sorted({n for op in quantized for n in op.input_arg_names if n in makers})
-    values = _evaluate(program, targets, place, scope)
+    values = evaluate(program, targets, place, scope)
     for name, value in values.items():
         write(scope, place, name, value)
     baked = program.clone(for_test=False)
@@ -119,14 +119,6 @@ def _constant_operators(program: Any) -> dict[str, Any]:
         if names and all(name in known or name in makers for name in names):
             makers.update({name: op for name in op.output_arg_names})
     return makers
-
-
-def _evaluate(program: Any, names: list[str], place: Any, scope: Any) -> dict[str, np.ndarray]:
-    if not names:
-        return {}
-    pruned = program._prune([program.global_block().var(name) for name in names])
-    with paddle.static.scope_guard(scope):
-        return dict(zip(names, paddle.static.Executor(place).run(pruned, fetch_list=names)))
 
 
 def _remove(block: Any, targets: set[str], constants: set[str]) -> None:

@@ -11,7 +11,7 @@ from paddle.base.data_feeder import convert_dtype
 from ..graph.editor import GraphEditor, all_output_names
 from ..graph.quantizable import quantizable_inputs
 from ..graph.splice import Socket
-from ..graph.subgraph import ROLE
+from ..graph.subgraph import ROLE, prefix
 from ..quantizers.base import Quantizer
 from ..target import ACTIVATION, WEIGHT, Reader, Target
 from .rules import Rule
@@ -59,6 +59,11 @@ class Placed:
     def quantizer(self) -> Quantizer:
         """The last stage."""
         return self.stages[-1]
+
+    @property
+    def label(self) -> str:
+        """Name of the quantized copy."""
+        return prefix(self.target, self.quantizer)
 
 
 @dataclass(frozen=True)

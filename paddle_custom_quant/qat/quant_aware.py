@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Mapping, Optional, Union
 
 import paddle
-from paddle.framework import core
 from paddleslim.quant import quanter
 
 from .. import compat
@@ -100,8 +99,9 @@ def quant_aware(
     quantized, *extra = result
     inserted = run.inserted
     if inserted is not None:
-        _finish(program, quantized, inserted, scope, core.CPUPlace())
-        saturation.warn(quantized, inserted, scope)
+        _finish(program, quantized, inserted, scope, place)
+        if not for_test:
+            saturation.warn(quantized, inserted, scope, place)
     if not (for_test or return_program):
         quantized = paddle.static.CompiledProgram(quantized)
     return (quantized, *extra) if return_scale_dict else quantized
