@@ -96,19 +96,21 @@ class Quantizer:
     owns values, lists them with their start values in :meth:`parameters`. One object serves every
     tensor it is placed on, in the train and in the test program.
 
-    ``min_bits`` and ``max_bits`` are the widths the method is defined for. ``passes_gradient``
-    says that the gradient passes unchanged, without operators of its own.
+    ``min_bits`` (signed: ``min_signed_bits``) and ``max_bits`` are the widths the method is defined
+    for. ``passes_gradient`` says that the gradient passes unchanged, without operators of its own.
     """
 
     bits: int
     signed: bool
     min_bits = MIN_BITS
+    min_signed_bits = MIN_BITS
     max_bits = MAX_BITS
     passes_gradient = False
 
     def __post_init__(self) -> None:
         """Check the description; a subclass that overrides this calls it too."""
-        check_bits(self.bits, self.min_bits, self.max_bits)
+        low = max(self.min_bits, self.min_signed_bits) if self.signed else self.min_bits
+        check_bits(self.bits, low, self.max_bits)
 
     @property
     def method(self) -> str:
@@ -159,13 +161,17 @@ class Quantizer:
                 f"{self.method} cannot quantize it."
             )
         negative = float((values < 0).mean())
-        if negative and not self.signed:
+        if negative and not self.takes_negative(target):
             warnings.warn(
                 f"{self.method} is unsigned, but {negative:.1%} of the values of {target.name!r} "
                 f"are negative: they become 0. Use a signed quantizer there.",
                 stacklevel=3,
             )
         return values
+
+    def takes_negative(self, target: Target) -> bool:
+        """The grid on this tensor reaches below zero."""
+        return self.signed
 
     def axis(self, target: Target) -> int | None:
         """The axis that parameters run along: ``None`` per tensor, else the channel axis.
@@ -191,6 +197,22 @@ class Quantizer:
             parameters: one tensor for each name in :meth:`parameters`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define quantize().")
+
+    def incoming_gradient(
+        self, gradient: Any, x: Any, y: Any, target: Target, **parameters: Any
+    ) -> Any:
+        """What goes backward through :meth:`quantize` in the place of the gradient of its result.
+
+        For the few methods whose backward is not linear in the gradient.
+
+        Args:
+            gradient: gradient of y, its shape and dtype.
+            x: the input of :meth:`quantize`.
+            y: its result.
+            target: what is known of x.
+            parameters: as in :meth:`quantize`.
+        """
+        return gradient
 
     def grid(
         self, target: Target, values: np.ndarray | None, **parameters: np.ndarray

@@ -1,19 +1,21 @@
-"""DoReFa-Net (arXiv 1606.06160): weights and activations."""
+"""DoReFa-Net (arXiv 1606.06160): weights, activations and gradients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import paddle
 
 from ..target import Target
-from .base import Quantizer, UniformGrid
-from .fused import dorefa_weight, fake_quantize
+from .base import Quantizer
+from .functional import along, max_abs, mean_abs, no_gradient, positive, round_half_even
+from .fused import dorefa_weight
+from .scale import Scale, UniformQuantizer
 
 
 @dataclass(frozen=True)
-class DoReFaWeight(Quantizer):
+class DoReFaWeight(UniformQuantizer):
     """DoReFa's weights: ``2 quantize_k(tanh(w) / (2 max|tanh w|) + 1/2) - 1``, levels in [-1, 1].
 
     The gradient goes straight through the rounding, and through tanh, the division and the
@@ -35,6 +37,18 @@ class DoReFaWeight(Quantizer):
     detach_max: bool = False
     per_channel: bool = False
     signed = True
+    min_signed_bits = 1
+    measures_input = True
+
+    @property
+    def qmin(self) -> int:
+        """The levels are counted from the lowest."""
+        return 0
+
+    @property
+    def qmax(self) -> int:
+        """The levels are counted from the lowest."""
+        return 2**self.bits - 1
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
         """See the class; any shape, float32."""
@@ -46,26 +60,23 @@ class DoReFaWeight(Quantizer):
             axis=self.axis(target),
         )
 
-    def grid(
-        self, target: Target, values: np.ndarray | None, **parameters: np.ndarray
-    ) -> UniformGrid | None:
+    def quantize_on(self, scale: Scale, x: Any, target: Target, **parameters: Any) -> Any:
+        """The result rescaled to a given step."""
+        ratio = no_gradient(scale.step / self.scale(x, target).step)
+        return self.quantize(x, target) * along(ratio, x, self.axis(target))
+
+    def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """2^bits levels from -h to h; h is 1, max|w| with ``rescale``, or E|w| at one bit."""
-        if values is None:
-            return None
         axis = self.axis(target)
-        size = np.abs(np.asarray(values, dtype="float64"))
-        others = None if axis is None else tuple(i for i in range(size.ndim) if i != axis)
-        largest = np.atleast_1d(size.max(axis=others))
-        height = largest if self.rescale else np.sign(largest)
-        if self.bits == 1:
-            height = np.atleast_1d(size.mean(axis=others))
-        steps = 2**self.bits - 1
-        step = (2 * height / steps).astype("float32")
-        return UniformGrid(step, -height.astype("float32"), 0, steps, axis)
+        height = mean_abs(x, axis) if self.bits == 1 else max_abs(x, axis)
+        if self.bits > 1 and not self.rescale:
+            height = paddle.sign(height)
+        height = no_gradient(positive(height))
+        return Scale(height * (2.0 / self.qmax), -height)
 
 
 @dataclass(frozen=True)
-class DoReFaActivation(Quantizer):
+class DoReFaActivation(UniformQuantizer):
     """DoReFa's activations: ``quantize_k(clip(a, 0, 1))``; the gradient is 1 on [0, 1], else 0.
 
     Args:
@@ -78,16 +89,41 @@ class DoReFaActivation(Quantizer):
     bits: int
     signed = False
 
+    def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
+        """Step 1 / (2^bits - 1)."""
+        return Scale(1.0 / self.qmax)
+
+
+@dataclass(frozen=True)
+class DoReFaGradient(Quantizer):
+    """DoReFa's gradients: each sample on its own range, rounded with a random dither.
+
+    With m = max|dr| over one sample and N uniform in [-1/2, 1/2] / (2^bits - 1):
+    ``2 m (quantize_k(clip(dr / (2 m) + 1/2 + N, 0, 1)) - 1/2)``. It maps a gradient that goes
+    backward, and is not differentiated itself. A sample whose gradient is zero stays zero; one
+    that holds NaN or infinity becomes NaN or infinity altogether.
+
+    Args:
+        bits: 1 to 16.
+
+    Source:
+        arXiv 1606.06160, equation 12. The dither is drawn from Paddle's generator.
+    """
+
+    bits: int
+    signed = True
+
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
-        """See the class; any shape, float32."""
-        return fake_quantize(x, 1.0 / self.qmax, 0, self.qmax)
+        """The gradient x, float32 [samples, ...], quantized."""
+        steps = 2.0**self.bits - 1.0
+        largest = paddle.norm(paddle.flatten(x, 1), p=float("inf"), axis=1)
+        largest = paddle.reshape(largest, [-1] + [1] * (len(x.shape) - 1))
+        # One instead of a zero range: 0 / 1 is 0 where 0 / 0 would be NaN.
+        empty = paddle.cast(paddle.equal(largest, paddle.zeros_like(largest)), x.dtype)
+        dither = paddle.uniform(paddle.shape(x), x.dtype, -0.5, 0.5)
+        q = x * (0.5 * steps / (largest + empty)) + 0.5 * steps + dither
+        q = round_half_even(paddle.clip(q, 0.0, steps))
+        return no_gradient((q - 0.5 * steps) * (largest * (2.0 / steps)))
 
-    def grid(
-        self, target: Target, values: np.ndarray | None, **parameters: np.ndarray
-    ) -> UniformGrid:
-        """2^bits levels from 0 to 1."""
-        step = np.full([1], 1.0 / self.qmax, dtype="float32")
-        return UniformGrid(step, np.zeros_like(step), 0, self.qmax)
 
-
-__all__ = ["DoReFaActivation", "DoReFaWeight"]
+__all__ = ["DoReFaActivation", "DoReFaGradient", "DoReFaWeight"]

@@ -213,7 +213,7 @@ def nearest_level(
 
     Args:
         x: float32, any shape.
-        levels: ascending, [levels]; or [channels, levels] with ``axis``.
+        levels: ascending, float32 tensor or array [levels]; or [channels, levels] with ``axis``.
         thresholds: ascending, [levels - 1]; or [channels, levels - 1] with ``axis``.
         scale: [1], or [channels] with ``axis``; positive; ``None`` for 1.
         axis: dimension of x that scale, and levels and thresholds of two dimensions, run along.
@@ -223,7 +223,7 @@ def nearest_level(
     Returns:
         The tensor on its levels, shape and dtype of x.
     """
-    levels, thresholds = detach(levels), detach(thresholds)
+    levels, thresholds = (no_gradient(paddle.assign(v)) for v in (levels, thresholds))
     fixed = None if scale is None else along(detach(scale), x, axis)
     u = x if fixed is None else x / fixed
     value, low, high = _look_up(u, levels, thresholds, axis)
@@ -240,16 +240,21 @@ def nearest_level(
     return y * fixed + slope * ((along(scale, x, axis) - fixed) * gradient_scale)
 
 
+def level_index(u: Any, thresholds: Any, axis: int | None) -> Any:
+    """How many thresholds are below each element: int64 of u's shape, or [channels, elements]."""
+    rows = u if len(thresholds.shape) == 1 else by_channel(u, axis or 0)
+    return paddle.searchsorted(thresholds, rows)
+
+
 def _look_up(u: Any, levels: Any, thresholds: Any, axis: int | None) -> tuple[Any, Any, Any]:
     """The level of each element; the first and the last level, shaped to broadcast over u."""
     last = len(levels.shape) - 1
     low = paddle.slice(levels, [last], [0], [1])
     high = paddle.slice(levels, [last], [-1], [_END])
+    index = level_index(u, thresholds, axis)
     if last == 0:
-        index = paddle.unsqueeze(paddle.searchsorted(thresholds, u), -1)
-        return paddle.gather_nd(levels, index), low, high
+        return paddle.gather_nd(levels, paddle.unsqueeze(index, -1)), low, high
     assert axis is not None
-    index = paddle.searchsorted(thresholds, by_channel(u, axis))
     rows = paddle.take_along_axis(levels, index, axis=1)
     order = [axis, *(i for i in range(len(u.shape)) if i != axis)]
     value = paddle.reshape(rows, [u.shape[i] for i in order])
@@ -257,4 +262,12 @@ def _look_up(u: Any, levels: Any, thresholds: Any, axis: int | None) -> tuple[An
     return value, along(low, u, axis), along(high, u, axis)
 
 
-__all__ = ["RULES", "dorefa_weight", "dsq", "fake_quantize", "margin", "nearest_level"]
+__all__ = [
+    "RULES",
+    "dorefa_weight",
+    "dsq",
+    "fake_quantize",
+    "level_index",
+    "margin",
+    "nearest_level",
+]

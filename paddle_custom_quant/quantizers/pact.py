@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import paddle
 
 from ..target import Target
-from .base import Parameter, Quantizer, Sample, UniformGrid, scalar
+from .base import Parameter, Quantizer, Sample, scalar
 from .functional import detach, no_gradient, positive
-from .fused import fake_quantize
+from .initial import least_error_step, symmetric_step
+from .scale import Scale, UniformQuantizer
 
 
 @dataclass(frozen=True)
-class PACT(Quantizer):
+class PACT(UniformQuantizer):
     """Clip to [0, alpha] (signed: [-alpha, alpha]), then round to levels of equal distance.
 
     The gradient to x is 1 in the range and 0 outside; to alpha it is 1 for x >= alpha (and -1 for
@@ -28,7 +28,7 @@ class PACT(Quantizer):
         weight_decay: L2 penalty on alpha. The paper gives alpha the penalty of the weights; 1e-4
             is what it uses on ImageNet.
 
-    Known values give alpha their largest absolute value as a start, an observer its range's.
+    Known values give alpha the start of least squared error, an observer that of its range.
 
     Source:
         arXiv 1805.06085, equations 1 to 3.
@@ -38,39 +38,25 @@ class PACT(Quantizer):
     alpha: float = 6.0
     signed: bool = False
     weight_decay: float = 1e-4
+    symmetric = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_alpha(self.alpha)
-        if self.signed and self.bits < 2:
-            raise ValueError("signed PACT has levels -1, 0 and 1 at least: bits must be 2 to 16.")
-
-    @property
-    def qmin(self) -> int:
-        """The grid is symmetric."""
-        return -self.qmax if self.signed else 0
 
     def parameters(self, target: Target, sample: Sample | None = None) -> dict[str, Parameter]:
         """``alpha`` [1], the clip value."""
-        values = self.known_values(target, sample)
-        alpha = self.alpha
-        if sample is not None and values is not None:
-            low, high = sample.range or (float(values.min()), float(values.max()))
-            alpha = max(abs(low), abs(high)) if self.signed else high
-        alpha = alpha if alpha > 0 else self.alpha
+        values, alpha = self.known_values(target, sample), self.alpha
+        if sample is not None and values is not None and values.any():
+            if sample.range is not None:
+                alpha = symmetric_step(*sample.range, self.qmin, self.qmax) * self.qmax
+            else:
+                alpha = float(least_error_step(values, self.qmin, self.qmax)[0]) * self.qmax
         return {"alpha": Parameter(scalar(alpha), weight_decay=self.weight_decay)}
 
-    def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
-        """See the class; any shape, float32."""
-        step = positive(parameters["alpha"]) / float(self.qmax)
-        return fake_quantize(x, step, self.qmin, self.qmax, rule="clip")
-
-    def grid(
-        self, target: Target, values: np.ndarray | None, **parameters: np.ndarray
-    ) -> UniformGrid:
-        """Integers qmin to qmax times alpha / qmax."""
-        step = np.abs(np.asarray(parameters["alpha"], dtype="float32")) / self.qmax
-        return UniformGrid(step, np.zeros_like(step), self.qmin, self.qmax)
+    def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
+        """Step alpha / qmax."""
+        return Scale(positive(parameters["alpha"]) / float(self.qmax), rule="clip")
 
 
 @dataclass(frozen=True)

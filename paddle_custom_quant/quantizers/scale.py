@@ -27,10 +27,18 @@ class UniformQuantizer(Quantizer):
     """Base of the methods with equidistant levels: a subclass writes :meth:`scale`.
 
     ``measures_input`` says that the scale is taken from the tensor itself at every forward, so
-    that a grid can be named only where the values are known.
+    that a grid can be named only where the values are known. ``symmetric`` leaves out the lowest
+    integer of a signed grid.
     """
 
+    min_signed_bits = 2
     measures_input = False
+    symmetric = False
+
+    @property
+    def qmin(self) -> int:
+        """Smallest integer of the grid."""
+        return -self.qmax if self.symmetric and self.signed else super().qmin
 
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """Step and offset for ``x``, differentiable in the parameters."""
