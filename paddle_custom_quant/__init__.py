@@ -1,8 +1,10 @@
-"""Custom quantization operators for PaddleSlim: train with your own function, deploy as integers."""
+"""Custom quantization operators for PaddleSlim: train with your own, deploy as integers."""
 
 from . import quantizers
 from .compat import legacy_static
+from .graph.verify import verify
 from .qat.convert import convert
+from .qat.patch import patch_paddleslim
 from .qat.quant_aware import quant_aware
 from .qat.rules import FirstLast, PerLayer
 from .quantizers.functional import quantize_k
@@ -14,7 +16,9 @@ __all__ = [
     "PerLayer",
     "convert",
     "legacy_static",
+    "patch_paddleslim",
     "quant_aware",
     "quantize_k",
     "quantizers",
+    "verify",
 ]

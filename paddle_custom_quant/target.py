@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 WEIGHT = "weight"
 ACTIVATION = "activation"
@@ -53,7 +52,7 @@ class Target:
     dtype: str = "float32"
     role: str = ACTIVATION
     readers: tuple[Reader, ...] = ()
-    channel_axis: Optional[int] = None
+    channel_axis: int | None = None
     first: bool = False
     last: bool = False
     training: bool = True

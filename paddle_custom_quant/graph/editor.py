@@ -7,7 +7,7 @@ they have no place in a loop over tensors.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Optional
+from typing import Any
 
 from paddle.framework import IrGraph, core
 
@@ -48,7 +48,7 @@ class GraphEditor:
         for node in nodes:
             if node.is_var() and node.var() is not None:
                 self.versions[node.name()].append(node)
-        self._gradient_ops: Optional[dict[tuple[str, str], list[Any]]] = None
+        self._gradient_ops: dict[tuple[str, str], list[Any]] | None = None
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Iterable
+from typing import Any
 
 from paddle.framework import core
 
@@ -56,6 +57,7 @@ class _Splice:
         self.subgraph = subgraph
         self.label = label
         self.sockets = sockets
+        self.parameter_gradients = {p.gradient for p in subgraph.parameters}
         self.source = editor.input_node(sockets[0].op, sockets[0].name)
         self.transplant = Transplant(editor, subgraph.program, self._name, label)
         self.nodes = self.transplant.nodes
@@ -75,6 +77,8 @@ class _Splice:
     def _name(self, name: str) -> str:
         if name == self.subgraph.output:
             return self.label
+        if name in self.parameter_gradients and name not in self.editor.versions:
+            return name
         tensor = self.subgraph.input
         return name if name.startswith(f"{tensor}.") else f"{self.label}.{name}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -36,8 +36,8 @@ class TracedParameter:
     name: str
     shape: tuple[int, ...]
     trainable: bool
-    value: Optional[np.ndarray] = None
-    gradient: Optional[str] = None
+    value: np.ndarray | None = None
+    gradient: str | None = None
     regularizer: Any = None
     learning_rate: float = 1.0
 
@@ -87,7 +87,7 @@ def prefix(target: Target, quantizer: Quantizer) -> str:
 
 
 def trace(
-    quantizer: Quantizer, target: Target, start: Optional[dict[str, Parameter]] = None
+    quantizer: Quantizer, target: Target, start: dict[str, Parameter] | None = None
 ) -> Subgraph:
     """Record ``quantizer`` on ``target``.
 
@@ -201,9 +201,7 @@ def _check_blocks(program: paddle.static.Program, quantizer: Quantizer, target: 
         )
 
 
-def _differentiate(
-    block: Any, x: Any, y: Any, learned: list[Any]
-) -> tuple[str, dict[str, str]]:
+def _differentiate(block: Any, x: Any, y: Any, learned: list[Any]) -> tuple[str, dict[str, str]]:
     dy = block.create_var(name=f"{y.name}@SEED", shape=list(y.shape), dtype=y.dtype)
     dy.stop_gradient = False
     inputs = [x, *learned]

@@ -6,7 +6,7 @@ They quantize what the caller gives no function for, and PaddleSlim's ``convert`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -65,7 +65,7 @@ class BuiltIn(Quantizer):
             )
         return target.channel_axis
 
-    def parameters(self, target: Target, sample: Optional[Sample] = None) -> dict[str, Parameter]:
+    def parameters(self, target: Target, sample: Sample | None = None) -> dict[str, Parameter]:
         """Scale and its running state, under PaddleSlim's names."""
         size = target.shape[self._axis(target)] if self.per_channel else 1
         stem = f"{target.name}.quant_dequant" if self.method == "quant_dequant" else target.name
@@ -103,7 +103,8 @@ class BuiltIn(Quantizer):
             kind = "fake_quantize_dequantize_moving_average_abs_max"
             self._append(block, kind, x, y, held, bit_length=self.bits)
             return y
-        q, y = variable(f"{target.name}.quantized"), variable(f"{target.name}.quantized.dequantized")
+        q = variable(f"{target.name}.quantized")
+        y = variable(f"{target.name}.quantized.dequantized")
         if self.onnx_format:
             self._append_linear(block, x, q, y, target, held)
         else:
@@ -122,9 +123,7 @@ class BuiltIn(Quantizer):
         outputs, training = {"Y": q}, {}
         if self.update:
             inputs.update(InState=held["state"], InAccum=held["accum"])
-            outputs.update(
-                OutScale=held["scale"], OutState=held["state"], OutAccum=held["accum"]
-            )
+            outputs.update(OutScale=held["scale"], OutState=held["state"], OutAccum=held["accum"])
             training = {"is_test": False, "moving_rate": self.moving_rate}
         block.append_op(
             type="quantize_linear", inputs=inputs, outputs=outputs, attrs={**attributes, **training}
@@ -198,7 +197,7 @@ class BuiltInRule(Rule):
             moving_rate=quantizer.moving_rate,
         )
 
-    def choose(self, target: Target) -> Optional[Quantizer]:
+    def choose(self, target: Target) -> Quantizer | None:
         """By whether the reader has a weight."""
         pair = self._pair.onnx_format or target.readers[0].weight
         return self._pair if pair else self._fused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Optional
+from typing import Any
 
 import paddle
 from paddleslim.quant import quanter
@@ -28,7 +28,7 @@ FAKE_QUANTIZE = (
 def convert(
     program: paddle.static.Program,
     place: Any,
-    config: Optional[dict[str, Any]] = None,
+    config: dict[str, Any] | None = None,
     scope: Any = None,
     save_int8: bool = False,
 ) -> Any:
@@ -56,7 +56,7 @@ def convert(
     ops = program.global_block().ops
     quantized = [op for op in ops if op.has_attr("quantization_type")]
     if not quantized:
-        raise ValueError("this program is not quantized: pass what quant_aware(for_test=True) gave.")
+        raise ValueError("this program is not quantized: pass what quant_aware returned.")
     if any(op.type.endswith("_grad") for op in ops):
         raise ValueError(
             "this is a training program: pass the test program, quantized with for_test=True."
@@ -84,10 +84,10 @@ def _is_built_in(op: Any, sources: dict[str, str]) -> bool:
 
 
 def _convert_built_in(
-    program: Any, place: Any, config: Optional[dict[str, Any]], scope: Any, save_int8: bool
+    program: Any, place: Any, config: dict[str, Any] | None, scope: Any, save_int8: bool
 ) -> Any:
     observed = any(op.type == OBSERVER for op in program.global_block().ops)
-    passes = {} if observed else {name: NoPass for name in OBSERVER_PASSES}
+    passes = {} if observed else dict.fromkeys(OBSERVER_PASSES, NoPass)
     with replaced(quanter, passes):
         return quanter.convert(program, place, check_config(config), scope, save_int8)
 
@@ -117,7 +117,7 @@ def _constant_operators(program: Any) -> dict[str, Any]:
     for op in block.ops:
         names = [name for name in op.input_arg_names if name]
         if names and all(name in known or name in makers for name in names):
-            makers.update({name: op for name in op.output_arg_names})
+            makers.update(dict.fromkeys(op.output_arg_names, op))
     return makers
 
 

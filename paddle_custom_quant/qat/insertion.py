@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -12,12 +12,12 @@ import paddle
 from ..graph.editor import GraphEditor
 from ..graph.splice import splice
 from ..graph.subgraph import Subgraph, TracedParameter, prefix, trace
+from ..graph.verify import QUANTIZED, Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
 from ..target import WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
 from .scope import read, write
-
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Environment:
     scope: Any
     place: Any
     executor: Any = None
-    optimizer_func: Optional[Callable[[], Any]] = None
+    optimizer_func: Callable[[], Any] | None = None
 
 
 @dataclass
@@ -49,6 +49,7 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
             shape, weights are not in the scope, or an optimizer or executor is missing.
     """
     placement = decide(editor, request)
+    before = verify(editor.graph)
     traced = [(placed, _record(placed, environment)) for placed in placement]
     parameters = _distinct_parameters(traced)
     learns = any(p.trainable for p in parameters.values())
@@ -77,11 +78,24 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     if gradients and trains:
         assert environment.optimizer_func is not None
         schedule = insert_optimizer(
-            editor, parameters, gradients, environment.optimizer_func, environment.scope,
+            editor,
+            parameters,
+            gradients,
+            environment.optimizer_func,
+            environment.scope,
             environment.place,
         )
+    _refuse_unsound(set(verify(editor.graph)) - set(before))
     _start(parameters.values(), startups, request.training, environment)
     return Inserted(placement, parameters, schedule)
+
+
+def _refuse_unsound(findings: set[Finding]) -> None:
+    if findings:
+        listed = "; ".join(sorted(map(str, findings))[:5])
+        raise ValueError(
+            f"quantizing would leave the graph unsound ({len(findings)} findings): {listed}"
+        )
 
 
 def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
@@ -101,7 +115,7 @@ def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
     return subgraphs
 
 
-def _sample(placed: Placed, environment: Environment) -> Optional[Sample]:
+def _sample(placed: Placed, environment: Environment) -> Sample | None:
     if placed.target.role != WEIGHT or not placed.root:
         return None
     values = read(environment.scope, placed.root)
@@ -120,9 +134,7 @@ def _needs_values(quantizer: Quantizer, placed: Placed) -> bool:
     return any(p.trainable for p in quantizer.parameters(placed.target).values())
 
 
-def _distinct_parameters(
-    traced: list[tuple[Placed, list[Subgraph]]]
-) -> dict[str, TracedParameter]:
+def _distinct_parameters(traced: list[tuple[Placed, list[Subgraph]]]) -> dict[str, TracedParameter]:
     found: dict[str, TracedParameter] = {}
     for placed, subgraphs in traced:
         for parameter in (p for s in subgraphs for p in s.parameters):
@@ -142,6 +154,8 @@ def _mark(placed: Placed) -> None:
         desc = socket.op.op()
         desc._set_attr("quantization_type", kind)
         desc._set_attr("with_quant_attr", True)
+        held = list(desc.attr(QUANTIZED)) if desc.has_attr(QUANTIZED) else []
+        desc._set_attr(QUANTIZED, [*held, f"{socket.slot}:{socket.index}"])
 
 
 def _start(parameters: Any, startups: list[Any], fresh: bool, environment: Environment) -> None:
@@ -154,7 +168,8 @@ def _start(parameters: Any, startups: list[Any], fresh: bool, environment: Envir
             if parameter.value is not None:
                 write(environment.scope, environment.place, parameter.name, parameter.value)
     needed = [
-        s for s in startups
+        s
+        for s in startups
         if missing.intersection(name for op in s.global_block().ops for name in op.output_arg_names)
     ]
     if needed:

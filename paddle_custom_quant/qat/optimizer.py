@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -24,7 +24,7 @@ def insert_optimizer(
     optimizer_func: Callable[[], Any],
     scope: Any,
     place: Any,
-) -> Optional[LRScheduler]:
+) -> LRScheduler | None:
     """Append the operators that update the learned parameters.
 
     Args:
@@ -95,7 +95,6 @@ class JointSchedule(LRScheduler):
         """The user's learning rate now."""
         tensor = self.scope.var(self.quantizers._var_name).get_tensor()
 
-
         tensor.set(np.full([1], self.quantizers(), dtype="float32"), self.place)
         return self.user()
 
@@ -105,6 +104,6 @@ class JointSchedule(LRScheduler):
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.user, name, value)
 
-    def step(self, epoch: Optional[int] = None) -> None:
+    def step(self, epoch: int | None = None) -> None:
         """Step the user's schedule."""
         self.user.step(epoch)

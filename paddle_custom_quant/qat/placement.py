@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Iterator, Optional
+from typing import Any
 
 from paddle.base.data_feeder import convert_dtype
 
@@ -38,8 +39,8 @@ class Request:
 
     weight: Rule
     activation: Rule
-    weight_preprocess: Optional[Rule] = None
-    activation_preprocess: Optional[Rule] = None
+    weight_preprocess: Rule | None = None
+    activation_preprocess: Rule | None = None
     weight_ops: tuple[str, ...] = ()
     activation_ops: tuple[str, ...] = ()
     skip: tuple[str, ...] = ("skip_quant",)
@@ -94,7 +95,8 @@ class Placement:
     def __str__(self) -> str:
         rows = [("tensor", "op", "role", "quantizer", "bits"), *self.rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)) for row in rows]
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def decide(editor: GraphEditor, request: Request) -> Placement:
@@ -156,7 +158,7 @@ class _Use:
     layer: bool
     weight: str
     root: str
-    single: Optional[Target] = None
+    single: Target | None = None
 
     def target(self, node: Any, editor: GraphEditor, training: bool) -> Target:
         op, desc = self.socket.op, node.var()
@@ -203,9 +205,7 @@ def _uses(editor: GraphEditor, request: Request) -> Iterator[_Use]:
 
 def _constants(editor: GraphEditor) -> dict[str, str]:
     """Names that hold parameters or what is computed from them alone -> the parameter."""
-    found = {
-        name: name for name, nodes in editor.versions.items() if nodes[0].var().persistable()
-    }
+    found = {name: name for name, nodes in editor.versions.items() if nodes[0].var().persistable()}
     for op in editor.ops:
         if int(_attribute(op, ROLE, 0)) & NOT_FORWARD:
             continue
@@ -225,7 +225,7 @@ def _attribute(op: Any, name: str, default: Any) -> Any:
     return op.op().attr(name) if op.op().has_attr(name) else default
 
 
-def _channel_axis(op: Any, rank: int) -> Optional[int]:
+def _channel_axis(op: Any, rank: int) -> int | None:
     kind = op.name()
     if kind in ("conv2d", "depthwise_conv2d"):
         return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Mapping, Optional, Union
+from typing import Any, Callable, Union
 
 import paddle
 from paddleslim.quant import quanter
@@ -25,22 +26,22 @@ PlaceLike = Union[str, Any]
 def quant_aware(
     program: paddle.static.Program,
     place: PlaceLike,
-    config: Optional[dict[str, Any]] = None,
+    config: dict[str, Any] | None = None,
     scope: Any = None,
     for_test: bool = False,
     weight_quantize_func: Any = None,
     act_quantize_func: Any = None,
     weight_preprocess_func: Any = None,
     act_preprocess_func: Any = None,
-    optimizer_func: Optional[Callable[[], Any]] = None,
+    optimizer_func: Callable[[], Any] | None = None,
     executor: Any = None,
     return_program: bool = False,
-    calib_config: Optional[dict[str, Any]] = None,
+    calib_config: dict[str, Any] | None = None,
     draw_graph: bool = False,
     return_scale_dict: bool = False,
-    scale_dict: Optional[dict[str, Any]] = None,
-    model_type: Optional[str] = None,
-    pattern_ops: Optional[dict[str, Any]] = None,
+    scale_dict: dict[str, Any] | None = None,
+    model_type: str | None = None,
+    pattern_ops: dict[str, Any] | None = None,
     *,
     output_scales: bool = False,
 ) -> Any:
@@ -107,7 +108,7 @@ def quant_aware(
     return (quantized, *extra) if return_scale_dict else quantized
 
 
-def check_config(config: Optional[dict[str, Any]]) -> dict[str, Any]:
+def check_config(config: dict[str, Any] | None) -> dict[str, Any]:
     """PaddleSlim's settings with its defaults, checked with errors of the right type."""
     if config is not None and not isinstance(config, dict):
         raise TypeError(f"config must be a dict of PaddleSlim's settings, got {config!r}.")
@@ -141,7 +142,7 @@ class _Run:
         self._passes: list[Any] = []
 
     @property
-    def inserted(self) -> Optional[Inserted]:
+    def inserted(self) -> Inserted | None:
         """What the engine did, ``None`` if PaddleSlim called no pass of it."""
         return next((p.inserted for p in self._passes if p.inserted), None)
 
@@ -153,6 +154,7 @@ class _Run:
             "QuantizationTransformPassV2": self._builder(QuantizationTransformPassV2),
             "AddQuantDequantPass": NoPass,
             "AddQuantDequantPassV2": NoPass,
+            "save_dict": keep_no_table,
         }
         if not self._output_scales:
             replacements["OutScaleForTrainingPass"] = NoPass
@@ -167,6 +169,10 @@ class _Run:
             return made
 
         return build
+
+
+def keep_no_table(table: Any) -> None:
+    """Stands for PaddleSlim's function that writes a file into the current directory."""
 
 
 class NoPass:
@@ -193,8 +199,8 @@ def replaced(module: Any, values: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _finish(
-    original: paddle.static.Program,
-    quantized: paddle.static.Program,
+    original: Any,
+    quantized: Any,
     inserted: Inserted,
     scope: Any,
     place: Any,

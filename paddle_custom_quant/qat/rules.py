@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Iterable, Mapping, Optional
+from typing import Any
 
 from ..quantizers.base import Quantizer, as_quantizer
 from ..target import Target
@@ -13,7 +14,7 @@ from ..target import Target
 class Rule:
     """Base of rules: an object that names the quantizer of each target, or ``None`` for float."""
 
-    def choose(self, target: Target) -> Optional[Quantizer]:
+    def choose(self, target: Target) -> Quantizer | None:
         """The quantizer for ``target``; ``None`` leaves it in float."""
         raise NotImplementedError
 
@@ -27,7 +28,7 @@ class Always(Rule):
     def __init__(self, quantizer: Any) -> None:
         self.quantizer = as_quantizer(quantizer)
 
-    def choose(self, target: Target) -> Optional[Quantizer]:
+    def choose(self, target: Target) -> Quantizer | None:
         """The one quantizer."""
         return self.quantizer
 
@@ -44,7 +45,7 @@ class FirstLast(Rule):
         self.first_last = _optional_rule(first_last)
         self.others = _optional_rule(others)
 
-    def choose(self, target: Target) -> Optional[Quantizer]:
+    def choose(self, target: Target) -> Quantizer | None:
         """By the target's position."""
         rule = self.first_last if target.first or target.last else self.others
         return rule.choose(target) if rule else None
@@ -81,7 +82,7 @@ class PerLayer(Rule):
         self.rules = {pattern: _optional_rule(value) for pattern, value in rules.items()}
         self.default = _optional_rule(default)
 
-    def choose(self, target: Target) -> Optional[Quantizer]:
+    def choose(self, target: Target) -> Quantizer | None:
         """By the first pattern that matches the target."""
         names = candidates(target)
         for pattern, rule in self.rules.items():
@@ -121,5 +122,5 @@ def as_rule(value: Any) -> Rule:
     return value if isinstance(value, Rule) else Always(value)
 
 
-def _optional_rule(value: Any) -> Optional[Rule]:
+def _optional_rule(value: Any) -> Rule | None:
     return None if value is None else as_rule(value)

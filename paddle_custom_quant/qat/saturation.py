@@ -47,13 +47,13 @@ def warn(program: paddle.static.Program, inserted: Inserted, scope: Any, place: 
         and not placed.quantizer.passes_gradient
         and not _normalised(placed.target.readers[0].output, readers)
     }
-    suspects = {k: p for k, p in suspects.items() if read(scope, p.root) is not None}
+    held = {label: read(scope, placed.root) for label, placed in suspects.items()}
+    floats = {label: value for label, value in held.items() if value is not None}
     grown = []
-    for label, value in evaluate(program, list(suspects), place, scope).items():
-        name = suspects[label].root
-        ratio = np.abs(value).mean() / max(np.abs(read(scope, name)).mean(), 1e-30)
+    for label, value in evaluate(program, list(floats), place, scope).items():
+        ratio = np.abs(value).mean() / max(np.abs(floats[label]).mean(), 1e-30)
         if ratio > RATIO:
-            grown.append(f"{name} ({ratio:.0f} times)")
+            grown.append(f"{suspects[label].root} ({ratio:.0f} times)")
     if grown:
         log.warning(
             "quantized weights are several times larger than the float ones in layers that no "

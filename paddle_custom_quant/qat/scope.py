@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
 
-def read(scope: Any, name: str) -> Optional[np.ndarray]:
+def read(scope: Any, name: str) -> np.ndarray | None:
     """The value of a variable, ``None`` if the scope holds none."""
     variable = scope.find_var(name)
     if variable is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Optional
+from typing import Any
 
 from paddle.framework import IrGraph
 from paddle.static.quantization import QuantizationTransformPass as UpstreamPass
@@ -23,8 +23,27 @@ class _Engine:
     """What both passes share: attributes that upstream's constructor set -> request -> graph."""
 
     onnx_format = False
-    inserted: Optional[Inserted] = None
+    inserted: Inserted | None = None
     activation_op_types: tuple[str, ...] = ()
+
+    # Set by upstream's constructor.
+    _scope: Any
+    _place: Any
+    _exe: Any
+    _optimizer: Any
+    _skip_pattern: Any
+    _weight_quantize_func: Any
+    _act_quantize_func: Any
+    _weight_preprocess_func: Any
+    _act_preprocess_func: Any
+    _weight_quantize_type: str
+    _activation_quantize_type: str
+    _weight_bits: int
+    _activation_bits: int
+    _moving_rate: float
+    _window_size: int
+    _quantizable_ops: list[str]
+    _is_test: Any
 
     def apply(self, graph: IrGraph) -> IrGraph:
         """Quantize the graph in place.
@@ -46,7 +65,7 @@ class _Engine:
         compat.require_legacy_static()
         if self._is_test is None:
             self._is_test = graph.is_test()
-        graph.out_node_mapping_table = {}
+        vars(graph)["out_node_mapping_table"] = {}  # PaddleSlim expects one
         if any(node.graph_id() for node in graph.graph.nodes()):  # the global block's is 0
             self._warn(graph)
             return graph
@@ -115,5 +134,5 @@ class QuantizationTransformPassV2(_Engine, UpstreamPassV2):
     onnx_format = True
 
 
-def _optional(value: Any) -> Optional[Rule]:
+def _optional(value: Any) -> Rule | None:
     return None if value is None else as_rule(value)
