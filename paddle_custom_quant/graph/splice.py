@@ -27,9 +27,20 @@ class Socket:
         return input_names(self.op, self.slot)[self.index]
 
 
-def splice(
-    editor: GraphEditor, subgraph: Subgraph, label: str, sockets: list[Socket]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Spliced:
+    """What an insertion made.
+
+    Attributes:
+        quantized: node of the quantized copy.
+        gradients: gradient nodes of the learned parameters that get one, by parameter name.
+    """
+
+    quantized: Any
+    gradients: dict[str, Any]
+
+
+def splice(editor: GraphEditor, subgraph: Subgraph, label: str, sockets: list[Socket]) -> Spliced:
     """Insert ``subgraph`` so that all ``sockets`` read its one output.
 
     Forward, every socket reads the quantized copy. Backward, their gradient operators read it
@@ -44,7 +55,7 @@ def splice(
         sockets: quantized readers, at least one, all of the same version of the tensor.
 
     Returns:
-        Gradient nodes of the learned parameters that get one, by parameter name.
+        The quantized copy, and the gradients of the learned parameters.
     """
     return _Splice(editor, subgraph, label, sockets).insert()
 
@@ -62,7 +73,7 @@ class _Splice:
         self.transplant = Transplant(editor, subgraph.program, self._name, label)
         self.nodes = self.transplant.nodes
 
-    def insert(self) -> dict[str, Any]:
+    def insert(self) -> Spliced:
         gradient_sockets = [g for s in self.sockets for g in self._gradient_sockets(s)]
         self.nodes[self.subgraph.input] = self._stable_source(bool(gradient_sockets))
         self.transplant.copy(self.subgraph.forward)
@@ -71,8 +82,8 @@ class _Splice:
             if input_names(socket.op, socket.slot):
                 self.editor.replace_input(socket.op, socket.slot, socket.index, quantized)
         if not self.subgraph.changes_gradient:
-            return {}
-        return self._insert_backward(quantized, gradient_sockets)
+            return Spliced(quantized, {})
+        return Spliced(quantized, self._insert_backward(quantized, gradient_sockets))
 
     def _name(self, name: str) -> str:
         if name == self.subgraph.output:

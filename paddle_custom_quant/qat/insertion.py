@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -14,10 +15,13 @@ from ..graph.splice import splice
 from ..graph.subgraph import Subgraph, TracedParameter, prefix, trace
 from ..graph.verify import QUANTIZED, Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
+from ..quantizers.description import describe
 from ..target import WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
 from .scope import read, write
+
+DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy: JSON
 
 
 @dataclass
@@ -71,7 +75,9 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     for placed, subgraphs in traced:
         for quantizer, subgraph in zip(placed.stages, subgraphs):
             label = prefix(placed.target, quantizer)
-            for name, node in splice(editor, subgraph, label, list(placed.sockets)).items():
+            made = splice(editor, subgraph, label, list(placed.sockets))
+            made.quantized.inputs[0].op()._set_attr(DESCRIPTION, _description(placed, quantizer))
+            for name, node in made.gradients.items():
                 gradients[name].append(node)
         _mark(placed)
     schedule = None
@@ -146,6 +152,18 @@ def _distinct_parameters(traced: list[tuple[Placed, list[Subgraph]]]) -> dict[st
                     f"{list(taken.shape)}; derive the name from the tensor's (x.name)."
                 )
     return found
+
+
+def _description(placed: Placed, quantizer: Quantizer) -> str:
+    target = placed.target
+    return json.dumps(
+        {
+            "tensor": target.name,
+            "role": target.role,
+            "channel_axis": target.channel_axis,
+            "quantizer": json.loads(describe(quantizer)),
+        }
+    )
 
 
 def _mark(placed: Placed) -> None:
