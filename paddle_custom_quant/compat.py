@@ -38,6 +38,9 @@ _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _OPERATORS = tuple(f"__{name}__" for name in _ARITHMETIC + _COMPARISONS)
 
+# Module or class, attribute, Paddle's function, the function to put there.
+_Place = tuple[Any, str, Callable[..., Any], Callable[..., Any]]
+
 # Other argument names that Paddle 3 takes.
 _ALIASES = {"input": "x", "other": "y", "dim": "axis"}
 
@@ -114,11 +117,6 @@ class _Prefixed(UniqueNameGenerator):
     def generate(self, key: str) -> str:
         """A unique name; a key that was generated here keeps its one prefix."""
         return super().generate(key[len(self.prefix) :] if key.startswith(self.prefix) else key)
-
-
-def detach(x: Any) -> Any:
-    """The same values, through which no gradient flows."""
-    return x.detach()
 
 
 @contextmanager
@@ -200,22 +198,28 @@ class _Patch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._depth = 0
-        self._undo: list[tuple[Any, str, Any]] = []
+        self._places: list[_Place] = []
 
     def enter(self) -> None:
         with self._lock:
             if self._depth == 0:
-                for owner, name, dispatcher in _places(len(sys.modules)):
-                    self._undo.append((owner, name, vars(owner)[name]))
-                    setattr(owner, name, dispatcher)
+                self._places = _places(len(sys.modules))
+                for owner, name, original, dispatcher in self._places:
+                    _swap(owner, name, original, dispatcher)
             self._depth += 1
 
     def leave(self) -> None:
         with self._lock:
             self._depth -= 1
             if self._depth == 0:
-                while self._undo:
-                    setattr(*self._undo.pop())
+                for owner, name, original, dispatcher in self._places:
+                    _swap(owner, name, dispatcher, original)
+
+
+def _swap(owner: Any, name: str, current: Any, new: Any) -> None:
+    # A module may have given the name to something of its own since.
+    if vars(owner).get(name) is current:
+        setattr(owner, name, new)
 
 
 def _replacements() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
@@ -234,8 +238,8 @@ def _replacements() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any
 
 
 @functools.lru_cache(maxsize=1)
-def _places(loaded: int) -> list[tuple[Any, str, Callable[..., Any]]]:
-    """(owner, name, dispatcher) of every place that holds a function to replace.
+def _places(loaded: int) -> list[_Place]:
+    """Every place that holds a function to replace.
 
     ``loaded`` is the number of loaded modules: the search is made anew when it changes.
     """
@@ -244,7 +248,7 @@ def _places(loaded: int) -> list[tuple[Any, str, Callable[..., Any]]]:
     ]
     modules = [m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)]
     return [
-        (owner, name, dispatcher)
+        (owner, name, original, dispatcher)
         for owner in (framework.Variable, *modules)
         for name, original, dispatcher in replacements
         if vars(owner).get(name) is original
@@ -255,7 +259,6 @@ _patch = _Patch()
 
 __all__ = [
     "PADDLE3",
-    "detach",
     "in_legacy_static",
     "integer_range",
     "legacy_static",
