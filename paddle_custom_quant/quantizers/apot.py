@@ -12,8 +12,8 @@ import paddle
 from ..target import WEIGHT, Target
 from .base import LevelGrid, Parameter, Quantizer, Sample
 from .functional import along, by_channel, no_gradient, positive
-from .fused import nearest_level
 from .initial import least_error_scale
+from .look_up import nearest_level
 
 # For each number of bits the terms of a sum; a term is 0 or 2^-e for one of its exponents e.
 _EXPONENTS: dict[int, tuple[tuple[int, ...], ...]] = {

@@ -4,75 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 import numpy as np
 
 from ..target import Target
+from .grid import Grid, LevelGrid, UniformGrid
+from .parameter import Parameter, Sample, scalar
 
 MIN_BITS, MAX_BITS = 1, 16
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A value that a quantizer owns for one tensor, with how it is trained.
-
-    Attributes:
-        value: start value, float32 array of the parameter's shape.
-        trainable: learned by the optimizer; otherwise a running state.
-        weight_decay: coefficient of an L2 penalty on this parameter (0 for none).
-        learning_rate: factor on the optimizer's learning rate.
-        name: variable name, by default ``<tensor>.<method>.<key>``.
-    """
-
-    value: np.ndarray
-    trainable: bool = True
-    weight_decay: float = 0.0
-    learning_rate: float = 1.0
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What is known of a tensor's values before training starts.
-
-    Attributes:
-        values: the whole weight, or values seen in calibration, float32, any shape.
-        range: (low, high) that an observer chose, ``None`` to let the method choose from values.
-    """
-
-    values: np.ndarray
-    range: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class UniformGrid:
-    """Levels ``step * q + offset`` for integers q in [qmin, qmax].
-
-    ``step`` and ``offset`` are float32 of shape ``[1]``, or ``[channels]`` along ``axis``.
-    """
-
-    step: np.ndarray
-    offset: np.ndarray
-    qmin: int
-    qmax: int
-    axis: int | None = None
-
-    @property
-    def zero_point(self) -> np.ndarray:
-        """The (possibly fractional) integer that stands for 0.0."""
-        return -self.offset / self.step
-
-
-@dataclass(frozen=True)
-class LevelGrid:
-    """An explicit ascending list of levels: ``[levels]``, or ``[channels, levels]`` on ``axis``."""
-
-    levels: np.ndarray
-    axis: int | None = None
-
-
-Grid = Union[UniformGrid, LevelGrid]
 
 
 def check_bits(bits: object, low: int = MIN_BITS, high: int = MAX_BITS) -> int:
@@ -97,7 +37,8 @@ class Quantizer:
     tensor it is placed on, in the train and in the test program.
 
     ``min_bits`` (signed: ``min_signed_bits``) and ``max_bits`` are the widths the method is defined
-    for. ``passes_gradient`` says that the gradient passes unchanged, without operators of its own.
+    for. ``passes_gradient`` says that the gradient passes unchanged, without operators of its own;
+    ``replaces_gradient`` that :meth:`incoming_gradient` does something.
     """
 
     bits: int
@@ -106,6 +47,7 @@ class Quantizer:
     min_signed_bits = MIN_BITS
     max_bits = MAX_BITS
     passes_gradient = False
+    replaces_gradient = False
 
     def __post_init__(self) -> None:
         """Check the description; a subclass that overrides this calls it too."""
@@ -135,7 +77,8 @@ class Quantizer:
             sample: its values, where known; ``None`` gives the method's default start values.
 
         Raises:
-            ValueError: the sample holds NaN or infinity.
+            ValueError: the sample holds NaN or infinity; the quantizer is per channel and the
+                tensor's channel axis is unknown.
         """
         self.known_values(target, sample)
         return {}
@@ -147,8 +90,9 @@ class Quantizer:
         share of negative values if the quantizer is unsigned.
 
         Raises:
-            ValueError: the sample holds NaN or infinity, or nothing.
+            ValueError: the sample holds NaN or infinity, or nothing; or see :meth:`axis`.
         """
+        self.axis(target)
         if sample is None:
             return None
         values = np.asarray(sample.values, dtype="float64")
@@ -277,11 +221,6 @@ def as_quantizer(value: Any) -> Quantizer:
             f"{value.__name__} is a class: pass an object, as in {value.__name__}(bits=4)."
         )
     return value if isinstance(value, Quantizer) else FunctionQuantizer(value)
-
-
-def scalar(value: float) -> np.ndarray:
-    """A float32 array of shape [1]."""
-    return np.full([1], value, dtype="float32")
 
 
 __all__ = [

@@ -33,6 +33,7 @@ class EWGS(UniformWrapper):
     """
 
     delta: float = 1e-3
+    replaces_gradient = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

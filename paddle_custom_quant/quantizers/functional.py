@@ -119,9 +119,10 @@ def along(vector: Any, x: Any, axis: int | None) -> Any:
 def positive(x: Any) -> Any:
     """max(|x|, 2^-60): a step size or clip value that training cannot bring to zero or below.
 
-    A value that an optimizer step takes through zero is mirrored, with its gradient; NaN stays.
+    A value that an optimizer step takes through zero is mirrored, with its gradient; NaN and
+    infinity stay.
     """
-    return paddle.clip(paddle.abs(x), 2.0**-60, 3.0e38)
+    return paddle.clip(paddle.abs(x), 2.0**-60, float("inf"))
 
 
 def scale_gradient(x: Any, factor: float) -> Any:

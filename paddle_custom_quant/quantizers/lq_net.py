@@ -11,9 +11,9 @@ import paddle
 from ..target import Target
 from .base import LevelGrid, Parameter, Quantizer, Sample
 from .functional import by_channel, no_gradient
-from .fused import level_index, nearest_level
 from .initial import by_channel as rows_of
 from .initial import least_error_step
+from .look_up import level_index, nearest_level
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ For trying a method out, for a dynamic-graph layer, and for a program written by
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,24 @@ def apply(quantizer: Quantizer, x: Any, *, channel_axis: int | None = None) -> A
 
     Returns:
         The quantized tensor, shape and dtype of x.
+
+    Raises:
+        ValueError: in a program, a quantizer that replaces the gradient (EWGS).
     """
     target = target_of(x, channel_axis)
-    sample = Sample(x.numpy()) if paddle.in_dynamic_mode() else None
-    with old_operators():
-        return quantizer.quantize(x, target, **create_parameters(quantizer, target, sample))
+    dynamic = paddle.in_dynamic_mode()
+    if quantizer.replaces_gradient and not dynamic:
+        raise ValueError(
+            f"{quantizer!r} replaces the gradient, which a function call in a program cannot: "
+            f"give it to quant_aware."
+        )
+    owned = create_parameters(quantizer, target, Sample(x.numpy()) if dynamic else None)
+    with nullcontext() if dynamic else old_operators():
+        y = quantizer.quantize(x, target, **owned)
+    if quantizer.replaces_gradient and not y.stop_gradient:
+        fixed = x.detach(), y.detach(), target
+        y.register_hook(lambda gradient: quantizer.incoming_gradient(gradient, *fixed, **owned))
+    return y
 
 
 __all__ = ["apply", "create_parameters", "target_of"]

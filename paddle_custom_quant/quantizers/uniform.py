@@ -142,7 +142,7 @@ class Percentile(UniformQuantizer):
 
 
 def _magnitude(x: Any, signed: bool) -> Any:
-    return no_gradient(paddle.abs(x) if signed else paddle.clip(x, 0.0, 3.0e38))
+    return no_gradient(paddle.abs(x) if signed else paddle.clip(x, 0.0, float("inf")))
 
 
 __all__ = ["AbsMax", "MovingAverageAbsMax", "Percentile"]

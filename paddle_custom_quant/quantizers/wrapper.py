@@ -46,6 +46,11 @@ class UniformWrapper(UniformQuantizer):
         return self.quantizer.measures_input
 
     @property
+    def replaces_gradient(self) -> bool:  # type: ignore[override]
+        """As the inner quantizer."""
+        return self.quantizer.replaces_gradient
+
+    @property
     def method(self) -> str:
         """Name of the inner quantizer."""
         return self.quantizer.method
