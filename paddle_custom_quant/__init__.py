@@ -5,18 +5,23 @@ from .compat import legacy_static
 from .graph.verify import verify
 from .qat.convert import convert
 from .qat.patch import patch_paddleslim
+from .qat.plan import placement
 from .qat.quant_aware import quant_aware
 from .qat.rules import FirstLast, PerLayer
+from .qat.state import LoadReport, load_state
 from .quantizers.functional import quantize_k
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FirstLast",
+    "LoadReport",
     "PerLayer",
     "convert",
     "legacy_static",
+    "load_state",
     "patch_paddleslim",
+    "placement",
     "quant_aware",
     "quantize_k",
     "quantizers",

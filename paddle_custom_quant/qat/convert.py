@@ -11,7 +11,7 @@ from paddleslim.quant import quanter
 from .. import compat
 from ..graph.quantizable import quantizable_inputs
 from .evaluate import evaluate
-from .quant_aware import NoPass, check_config, replaced
+from .request import NoPass, check_config, replaced
 from .scope import write
 
 BUILT_IN = (".quantized.dequantized", ".quant_dequant")

@@ -9,7 +9,8 @@ import paddleslim.quant
 from paddleslim.quant import quanter
 
 from .convert import convert
-from .quant_aware import keep_no_table, quant_aware
+from .quant_aware import quant_aware
+from .request import keep_no_table
 from .transform_pass import QuantizationTransformPass, QuantizationTransformPassV2
 
 _FUNCTIONS: dict[str, Any] = {"quant_aware": quant_aware, "convert": convert}

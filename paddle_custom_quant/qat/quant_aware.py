@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Callable, Union
 
 import paddle
 from paddleslim.quant import quanter
 
 from .. import compat
-from ..quantizers.base import check_bits
 from . import saturation
-from .insertion import Inserted
+from .insertion import Environment, Inserted
 from .optimizer import JointSchedule
-from .transform_pass import QuantizationTransformPass, QuantizationTransformPassV2
+from .request import Functions, build_pass, check_config, installed
 
 _lock = threading.RLock()
 _upstream_quant_aware = quanter.quant_aware
@@ -90,15 +87,19 @@ def quant_aware(
     config = check_config(config)
     _refuse_quantized(program)
     scope = scope or paddle.static.global_scope()
-    run = _Run(config, output_scales)
-    with _lock, run.installed():
+    functions = Functions(
+        weight_quantize_func, act_quantize_func, weight_preprocess_func, act_preprocess_func
+    )
+    environment = Environment(scope, place, executor, optimizer_func)
+    engine = build_pass(config, functions, environment, for_test)
+    with _lock, installed(engine, output_scales):
         result = _upstream_quant_aware(
             program, place, config, scope, for_test, weight_quantize_func, act_quantize_func,
             weight_preprocess_func, act_preprocess_func, optimizer_func, executor, True,
             calib_config or {}, draw_graph, True, scale_dict, model_type, pattern_ops,
         )  # fmt: skip
     quantized, *extra = result
-    inserted = run.inserted
+    inserted = engine.inserted
     if inserted is not None:
         _finish(program, quantized, inserted, scope, place)
         if not for_test:
@@ -108,20 +109,6 @@ def quant_aware(
     return (quantized, *extra) if return_scale_dict else quantized
 
 
-def check_config(config: dict[str, Any] | None) -> dict[str, Any]:
-    """PaddleSlim's settings with its defaults, checked with errors of the right type."""
-    if config is not None and not isinstance(config, dict):
-        raise TypeError(f"config must be a dict of PaddleSlim's settings, got {config!r}.")
-    held = {**quanter._quant_config_default, **(config or {})}
-    check_bits(held["weight_bits"])
-    check_bits(held["activation_bits"])
-    try:
-        quanter._parse_configs(held)
-    except AssertionError as error:
-        raise ValueError(f"config: {' '.join(str(error).split())}") from None
-    return held
-
-
 def _refuse_quantized(program: paddle.static.Program) -> None:
     for op in program.global_block().ops:
         if op.has_attr("quantization_type"):
@@ -129,73 +116,6 @@ def _refuse_quantized(program: paddle.static.Program) -> None:
                 f"this program is quantized already (operator {op.type} -> "
                 f"{op.output_arg_names[0]}): pass the float program that quant_aware was given."
             )
-
-
-class _Run:
-    """One call: the passes that PaddleSlim's function builds, and what they did."""
-
-    def __init__(self, config: Mapping[str, Any], output_scales: bool) -> None:
-        parsed = quanter._parse_configs(dict(config))
-        chosen = parsed.get("quant_config")
-        self._activation_ops = tuple(chosen.activation_quant_operation_types) if chosen else ()
-        self._output_scales = output_scales
-        self._passes: list[Any] = []
-
-    @property
-    def inserted(self) -> Inserted | None:
-        """What the engine did, ``None`` if PaddleSlim called no pass of it."""
-        return next((p.inserted for p in self._passes if p.inserted), None)
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Let PaddleSlim's function find this run's passes."""
-        replacements: dict[str, Any] = {
-            "QuantizationTransformPass": self._builder(QuantizationTransformPass),
-            "QuantizationTransformPassV2": self._builder(QuantizationTransformPassV2),
-            "AddQuantDequantPass": NoPass,
-            "AddQuantDequantPassV2": NoPass,
-            "save_dict": keep_no_table,
-        }
-        if not self._output_scales:
-            replacements["OutScaleForTrainingPass"] = NoPass
-        with replaced(quanter, replacements):
-            yield
-
-    def _builder(self, kind: Any) -> Callable[..., Any]:
-        def build(**settings: Any) -> Any:
-            made = kind(**settings)
-            made.activation_op_types = self._activation_ops
-            self._passes.append(made)
-            return made
-
-        return build
-
-
-def keep_no_table(table: Any) -> None:
-    """Stands for PaddleSlim's function that writes a file into the current directory."""
-
-
-class NoPass:
-    """Stands where PaddleSlim expects a pass whose work is done elsewhere, or not at all."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        pass
-
-    def apply(self, graph: Any) -> None:
-        """Do nothing."""
-
-
-@contextmanager
-def replaced(module: Any, values: Mapping[str, Any]) -> Iterator[None]:
-    """Set attributes of a module for the extent of a ``with`` block."""
-    before = {name: getattr(module, name) for name in values}
-    for name, value in values.items():
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(module, name, value)
 
 
 def _finish(
