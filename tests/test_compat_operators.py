@@ -277,6 +277,29 @@ def test_old_program_agrees_with_dynamic_graph(call: str) -> None:
         )
 
 
+def test_batch_size_unknown_until_run_time() -> None:
+    calls = [
+        "x.abs() + x % 0.7",
+        "paddle.expand_as(v, x)",
+        "x.sum(axis=0)",
+        "paddle.matmul(x, y, transpose_y=True)",
+        "paddle.maximum(x, y.amax(axis=1, keepdim=True))",
+        "F.normalize(x)",
+        "x.argmax(axis=0)",
+    ]
+    expected = [dynamic(call)[0] for call in calls]
+    feeds = {name: FEEDS[name] for name in "xyv"}
+    with compat.legacy_static():
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(main, startup):
+            shapes = {"x": [-1, 4], "y": [-1, 4], "v": [4]}
+            variables = {name: paddle.static.data(name, shapes[name]) for name in feeds}
+            results = [_evaluate(call, variables) for call in calls]
+        values = run(main, startup, feeds, results)
+    for call, value, wanted in zip(calls, values, expected):
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6, err_msg=call)
+
+
 # Paddle 3's dynamic graph refuses these; the same text is the reference in NumPy.
 @pytest.mark.parametrize(
     ("call", "gradient"),
