@@ -365,6 +365,15 @@ def test_name_out_and_aliases() -> None:
     np.testing.assert_allclose(values[2], FEEDS["x"].sum(axis=1), rtol=1e-5)
 
 
+def test_no_gradient_flows_to_a_result_that_has_none() -> None:
+    with compat.legacy_static(), paddle.static.program_guard(paddle.static.Program()):
+        x = paddle.static.data("x", [3, 4])
+        x.stop_gradient = False
+        assert paddle.greater_than(x, x * 2).stop_gradient
+        assert paddle.argmax(x).stop_gradient
+        assert not paddle.floor(x).stop_gradient
+
+
 def test_wrong_arguments_are_refused() -> None:
     with compat.legacy_static(), paddle.static.program_guard(paddle.static.Program()):
         x = paddle.static.data("x", [3, 4])
