@@ -48,12 +48,12 @@ def insert_optimizer(
             variable = block.create_parameter(
                 name=name,
                 shape=list(p.shape),
-                dtype="float32",
+                dtype=p.dtype,
                 trainable=True,
                 regularizer=p.regularizer,
                 optimize_attr={"learning_rate": p.learning_rate},
             )
-            gradient = block.create_var(name=f"{name}@GRAD", shape=list(p.shape), dtype="float32")
+            gradient = block.create_var(name=f"{name}@GRAD", shape=list(p.shape), dtype=p.dtype)
             pairs.append((variable, gradient))
         optimizer_func().apply_gradients(pairs)
     transplant = Transplant(editor, main, _rename, NAMES.strip("."))

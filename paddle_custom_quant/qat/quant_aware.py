@@ -145,7 +145,7 @@ def _parameter_program(inserted: Inserted) -> paddle.static.Program:
             program.global_block().create_parameter(
                 name=p.name,
                 shape=list(p.shape),
-                dtype="float32",
+                dtype=p.dtype,
                 trainable=True,
                 regularizer=p.regularizer,
                 optimize_attr={"learning_rate": p.learning_rate},

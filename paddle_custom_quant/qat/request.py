@@ -50,6 +50,7 @@ def build_pass(
         executor=environment.executor,
         is_test=True if for_test else not parsed["scale_trainable"],
     )
+    made.for_test = for_test
     made.activation_op_types = tuple(chosen.activation_quant_operation_types)
     return made
 

@@ -24,6 +24,7 @@ class _Engine:
 
     onnx_format = False
     inserted: Inserted | None = None
+    for_test: bool | None = None
     activation_op_types: tuple[str, ...] = ()
 
     # Set by upstream's constructor.
@@ -65,6 +66,8 @@ class _Engine:
         compat.require_legacy_static()
         if self._is_test is None:
             self._is_test = graph.is_test()
+        if self.for_test is None:  # PaddleSlim hands over graphs that do not know
+            self.for_test = bool(self._is_test)
         vars(graph)["out_node_mapping_table"] = {}  # PaddleSlim expects one
         if any(node.graph_id() for node in graph.graph.nodes()):  # the global block's is 0
             self._warn(graph)
@@ -88,7 +91,7 @@ class _Engine:
             weight_ops=tuple(self._quantizable_ops),
             activation_ops=tuple(self.activation_op_types),
             skip=(skip,) if isinstance(skip, str) else tuple(skip or ()),
-            training=not graph.is_test(),
+            training=not self.for_test,
         )
 
     def _rule(self, function: Any, kind: str, weight: bool) -> Rule:
