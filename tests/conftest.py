@@ -18,10 +18,11 @@ from paddle_custom_quant.compat import legacy_static
 @pytest.fixture
 def legacy() -> Iterator[static.Executor]:
     """An executor, amid empty programs of the old kind, an empty scope and fresh names."""
-    programs = static.program_guard(static.Program(), static.Program())
-    names = paddle.utils.unique_name.guard()
-    with legacy_static(), programs, static.scope_guard(static.Scope()), names:
-        yield static.Executor(paddle.CPUPlace())
+    with legacy_static():  # programs that are made inside are of the old kind
+        programs = static.program_guard(static.Program(), static.Program())
+        names = paddle.utils.unique_name.guard()
+        with programs, static.scope_guard(static.Scope()), names:
+            yield static.Executor(paddle.CPUPlace())
 
 
 @pytest.fixture
