@@ -101,7 +101,7 @@ class DoReFaGradient(Quantizer):
     With m = max|dr| over one sample and N uniform in [-1/2, 1/2] / (2^bits - 1):
     ``2 m (quantize_k(clip(dr / (2 m) + 1/2 + N, 0, 1)) - 1/2)``. It maps a gradient that goes
     backward, and is not differentiated itself. A sample whose gradient is zero stays zero; one
-    that holds NaN or infinity becomes NaN or infinity altogether.
+    that holds NaN or infinity becomes NaN altogether.
 
     Args:
         bits: 1 to 16.
@@ -116,7 +116,9 @@ class DoReFaGradient(Quantizer):
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
         """The gradient x, float32 [samples, ...], quantized."""
         steps = 2.0**self.bits - 1.0
-        largest = paddle.norm(paddle.flatten(x, 1), p=float("inf"), axis=1)
+        rows = paddle.flatten(x, 1)
+        # The norm may step over a NaN; the mean does not.
+        largest = paddle.norm(rows, p=float("inf"), axis=1) + paddle.mean(rows, axis=1) * 0.0
         largest = paddle.reshape(largest, [-1] + [1] * (len(x.shape) - 1))
         # One instead of a zero range: 0 / 1 is 0 where 0 / 0 would be NaN.
         empty = paddle.cast(paddle.equal(largest, paddle.zeros_like(largest)), x.dtype)

@@ -89,18 +89,19 @@ def _dynamic(
     y = quantizer.quantize(x, target, **owned)
     seed = paddle.to_tensor(gradient)
     seed = quantizer.incoming_gradient(seed, x.detach(), y.detach(), target, **owned)
-    paddle.autograd.backward([y], [seed.detach()])
+    if not y.stop_gradient:
+        paddle.autograd.backward([y], [seed.detach()])
     trained = {name: p for name, p in owned.items() if not p.stop_gradient}
     return Result(
         y.numpy(),
-        x.grad.numpy(),
+        _numpy(x.grad, x),
         {name: _numpy(p.grad, p) for name, p in trained.items()},
         {name: p.numpy() for name, p in owned.items() if name not in trained},
     )
 
 
-def _numpy(gradient: Any, parameter: Any) -> np.ndarray:
-    return np.zeros(parameter.shape, "float32") if gradient is None else gradient.numpy()
+def _numpy(gradient: Any, of: Any) -> np.ndarray:
+    return np.zeros(of.shape, "float32") if gradient is None else gradient.numpy()
 
 
 def _program(
@@ -132,7 +133,9 @@ def _program(
         trained = {name: p for name, p in owned.items() if not p.stop_gradient}
         states = {name: p for name, p in owned.items() if name not in trained}
         inputs = [x, *trained.values()]
-        gradients = paddle.static.gradients([y], inputs, target_gradients=[adjusted])
+        gradients = [None for _ in inputs]
+        if not y.stop_gradient:
+            gradients = paddle.static.gradients([y], inputs, target_gradients=[adjusted])
         gradients = [paddle.zeros_like(v) if g is None else g for v, g in zip(inputs, gradients)]
         executor = paddle.static.Executor(paddle.CPUPlace())
         executor.run(startup)
