@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle.base.data_feeder import convert_dtype
 from paddle.framework import core
 
 from .. import compat
 from ..quantizers.base import Parameter, Quantizer
-from ..target import Target
+from ..target import GRADIENT, Target
 
 ROLE = core.op_proto_and_checker_maker.kOpRoleAttrName()
 FORWARD = int(core.op_proto_and_checker_maker.OpRole.Forward)
@@ -27,6 +28,7 @@ class TracedParameter:
         name: variable name, the same in the temporary and in the main program.
         shape: its shape.
         trainable: learned, or a state.
+        dtype: its dtype; floating values have their tensor's.
         value: start value; ``None`` if a start-up program computes it.
         gradient: name of its gradient in the temporary program, ``None`` without one.
         regularizer: penalty on it, or ``None``.
@@ -36,6 +38,7 @@ class TracedParameter:
     name: str
     shape: tuple[int, ...]
     trainable: bool
+    dtype: str = "float32"
     value: np.ndarray | None = None
     gradient: str | None = None
     regularizer: Any = None
@@ -110,26 +113,29 @@ def trace(
             name=target.name, shape=list(target.shape), dtype=target.dtype, stop_gradient=False
         )
         names = {key: value.name or f"{name}.{key}" for key, value in start.items()}
-        owned = {key: _create(block, names[key], value) for key, value in start.items()}
+        values = {names[key]: _in_dtype(value.value, target) for key, value in start.items()}
+        owned = {
+            key: _create(block, name, values[name], start[key]) for key, name in names.items()
+        }
         with compat.old_operators():
             y = quantizer.quantize(x, target, **owned)
             _check(x, y, quantizer, target)
             if y is x or y.persistable:
                 y = paddle.assign(y)
             split = len(block.ops)
-            learned = [p for p in main.all_parameters() if p.trainable]
+            learned = {p.name: p for p in main.all_parameters() if p.trainable}
             dy, gradients = (
                 (y.name, {x.name: y.name})
-                if quantizer.passes_gradient
-                else _differentiate(block, x, y, learned)
+                if quantizer.passes_gradient or target.role == GRADIENT
+                else _differentiate(block, x, y, list(learned.values()))
             )
     _check_blocks(main, quantizer, target)
     forward = [op.desc for op in block.ops[:split]]
     backward = [op.desc for op in block.ops[split:]]
-    for descs, role in ((forward, FORWARD), (backward, BACKWARD)):
+    run_in = BACKWARD if target.role == GRADIENT else FORWARD
+    for descs, role in ((forward, run_in), (backward, BACKWARD)):
         for desc in descs:
             desc._set_attr(ROLE, role)
-    values = {names[key]: value.value for key, value in start.items()}
     return Subgraph(
         program=main,
         startup=startup,
@@ -143,7 +149,8 @@ def trace(
             TracedParameter(
                 name=v.name,
                 shape=tuple(v.shape),
-                trainable=v in learned,
+                trainable=v.name in learned,
+                dtype=convert_dtype(v.dtype),
                 value=values.get(v.name),
                 gradient=gradients.get(v.name),
                 regularizer=getattr(v, "regularizer", None),
@@ -155,9 +162,13 @@ def trace(
     )
 
 
-def _create(block: Any, name: str, parameter: Parameter) -> Any:
-    shape = list(np.shape(parameter.value))
-    dtype = str(np.asarray(parameter.value).dtype)
+def _in_dtype(value: Any, target: Target) -> np.ndarray:
+    array = np.asarray(value)
+    return array.astype(target.dtype) if array.dtype.kind == "f" else array
+
+
+def _create(block: Any, name: str, value: np.ndarray, parameter: Parameter) -> Any:
+    shape, dtype = list(value.shape), str(value.dtype)
     if not parameter.trainable:
         return block.create_var(
             name=name, shape=shape, dtype=dtype, persistable=True, stop_gradient=True

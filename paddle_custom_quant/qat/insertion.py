@@ -16,7 +16,7 @@ from ..graph.subgraph import Subgraph, TracedParameter, prefix, trace
 from ..graph.verify import QUANTIZED, Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
 from ..quantizers.description import describe
-from ..target import WEIGHT
+from ..target import GRADIENT, WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
 from .scope import read, write
@@ -168,6 +168,8 @@ def _description(placed: Placed, quantizer: Quantizer) -> str:
 
 def _mark(placed: Placed) -> None:
     kind = "qat_with_weight" if placed.target.readers[0].weight else "qat_without_weight"
+    if placed.target.role == GRADIENT:
+        return
     for socket in placed.sockets:
         desc = socket.op.op()
         desc._set_attr("quantization_type", kind)

@@ -9,12 +9,12 @@ from typing import Any
 
 from paddle.base.data_feeder import convert_dtype
 
-from ..graph.editor import GraphEditor, all_output_names
+from ..graph.editor import GRAD, GraphEditor, all_output_names, input_names
 from ..graph.quantizable import quantizable_inputs
 from ..graph.splice import Socket
 from ..graph.subgraph import ROLE, prefix
 from ..quantizers.base import Quantizer
-from ..target import ACTIVATION, WEIGHT, Reader, Target
+from ..target import ACTIVATION, GRADIENT, WEIGHT, Reader, Target
 from .rules import Rule
 
 NOT_FORWARD = 0x1 | 0x2 | 0x10  # backward, optimizer and learning-rate operators
@@ -31,6 +31,7 @@ class Request:
         activation: rule for activations.
         weight_preprocess: rule for a function in front of the weight quantizer, or ``None``.
         activation_preprocess: the same for activations.
+        gradient: rule for the gradients that enter quantized layers' backward, or ``None``.
         weight_ops: operator types that are quantized when they read a weight.
         activation_ops: operator types that are quantized when they read activations only.
         skip: name-scope patterns of operators to leave alone.
@@ -41,10 +42,19 @@ class Request:
     activation: Rule
     weight_preprocess: Rule | None = None
     activation_preprocess: Rule | None = None
+    gradient: Rule | None = None
     weight_ops: tuple[str, ...] = ()
     activation_ops: tuple[str, ...] = ()
     skip: tuple[str, ...] = ("skip_quant",)
     training: bool = True
+
+    def rules(self) -> dict[str, Rule | None]:
+        """The rule of each role."""
+        return {WEIGHT: self.weight, ACTIVATION: self.activation, GRADIENT: self.gradient}
+
+    def preprocess_rules(self) -> dict[str, Rule | None]:
+        """The rule of each role for what runs in front of the quantizer."""
+        return {WEIGHT: self.weight_preprocess, ACTIVATION: self.activation_preprocess}
 
 
 @dataclass(frozen=True)
@@ -106,11 +116,13 @@ def decide(editor: GraphEditor, request: Request) -> Placement:
         ValueError: a rule's pattern matches nothing.
     """
     uses = list(_uses(editor, request))
-    layers = [use.socket.op.id() for use in uses if use.layer]
+    layers = [use.layer.id() for use in uses if use.layer]
+    if request.gradient:
+        uses += _gradient_uses(editor, uses)
     groups: dict[tuple[int, tuple[Quantizer, ...]], list[_Use]] = defaultdict(list)
     for use in uses:
         node = editor.input_node(use.socket.op, use.socket.name)
-        owner = use.socket.op.id() if use.layer else None
+        owner = use.layer.id() if use.layer else None
         single = replace(
             use.target(node, editor, request.training),
             first=bool(layers) and owner == layers[0],
@@ -120,8 +132,9 @@ def decide(editor: GraphEditor, request: Request) -> Placement:
         stages = _stages(single, request)
         if stages:
             groups[node.id(), stages].append(use)
-    for rule, role in ((request.weight, WEIGHT), (request.activation, ACTIVATION)):
-        rule.finish(use.single for use in uses if use.single and use.single.role == role)
+    for role, rule in request.rules().items():
+        if rule:
+            rule.finish(use.single for use in uses if use.single and use.single.role == role)
     return Placement(tuple(_placed(stages, group) for (_, stages), group in groups.items()))
 
 
@@ -138,11 +151,8 @@ def _placed(stages: tuple[Quantizer, ...], uses: list[_Use]) -> Placed:
 
 
 def _stages(target: Target, request: Request) -> tuple[Quantizer, ...]:
-    if target.role == WEIGHT:
-        main, before = request.weight, request.weight_preprocess
-    else:
-        main, before = request.activation, request.activation_preprocess
-    quantizer = main.choose(target)
+    main, before = request.rules()[target.role], request.preprocess_rules().get(target.role)
+    quantizer = main.choose(target) if main else None
     if quantizer is None:
         return ()
     preprocess = before.choose(target) if before else None
@@ -151,17 +161,17 @@ def _stages(target: Target, request: Request) -> tuple[Quantizer, ...]:
 
 @dataclass
 class _Use:
-    """One quantized input of one operator."""
+    """One quantized input of one operator, of layer ``layer`` where that has a weight."""
 
     socket: Socket
     role: str
-    layer: bool
+    layer: Any
     weight: str
     root: str
     single: Target | None = None
 
     def target(self, node: Any, editor: GraphEditor, training: bool) -> Target:
-        op, desc = self.socket.op, node.var()
+        op, desc = self.layer or self.socket.op, node.var()
         version = editor.versions[node.name()].index(node)
         return Target(
             name=node.name() + (f".v{version}" if version and not desc.persistable() else ""),
@@ -200,7 +210,23 @@ def _uses(editor: GraphEditor, request: Request) -> Iterator[_Use]:
             if convert_dtype(editor.input_node(op, name).var().dtype()) in FLOATS:
                 role = WEIGHT if name in constants else ACTIVATION
                 weight = constants[weights[0]] if weights else ""
-                yield _Use(Socket(op, slot, i), role, layer, weight, constants.get(name, ""))
+                owner = op if layer else None
+                yield _Use(Socket(op, slot, i), role, owner, weight, constants.get(name, ""))
+
+
+def _gradient_uses(editor: GraphEditor, uses: list[_Use]) -> Iterator[_Use]:
+    """The gradients that enter the backward operators of the quantized layers."""
+    layers = {use.layer.id(): use for use in uses if use.layer}
+    if not any(editor.gradient_ops(use.layer) for use in layers.values()):
+        raise ValueError(
+            "gradients are to be quantized, but the program has no backward pass: call minimize "
+            "(or append_backward) before quant_aware."
+        )
+    for use in layers.values():
+        for grad in editor.gradient_ops(use.layer):
+            for slot in grad.op().input_names():
+                if slot.endswith(GRAD) and input_names(grad, slot):
+                    yield _Use(Socket(grad, slot, 0), GRADIENT, use.layer, use.weight, "")
 
 
 def _constants(editor: GraphEditor) -> dict[str, str]:

@@ -40,6 +40,7 @@ def quant_aware(
     model_type: str | None = None,
     pattern_ops: dict[str, Any] | None = None,
     *,
+    grad_quantize_func: Any = None,
     output_scales: bool = False,
 ) -> Any:
     """Insert quantizers into a program, for training or for test.
@@ -69,6 +70,8 @@ def quant_aware(
         scale_dict: as PaddleSlim.
         model_type: as PaddleSlim.
         pattern_ops: as PaddleSlim.
+        grad_quantize_func: quantizes the gradient that enters each quantized layer's backward, such
+            as ``DoReFaGradient(8)``; the forward is untouched, test programs too.
         output_scales: also insert PaddleSlim's observers of operator outputs, which cost time in
             every step and which int8 engines take for quantizers.
 
@@ -88,7 +91,11 @@ def quant_aware(
     _refuse_quantized(program)
     scope = scope or paddle.static.global_scope()
     functions = Functions(
-        weight_quantize_func, act_quantize_func, weight_preprocess_func, act_preprocess_func
+        weight_quantize_func,
+        act_quantize_func,
+        weight_preprocess_func,
+        act_preprocess_func,
+        grad_quantize_func,
     )
     environment = Environment(scope, place, executor, optimizer_func)
     engine = build_pass(config, functions, environment, for_test)

@@ -22,6 +22,7 @@ class Functions:
     activation: Any = None
     weight_preprocess: Any = None
     activation_preprocess: Any = None
+    gradient: Any = None
 
 
 def build_pass(
@@ -51,6 +52,7 @@ def build_pass(
         is_test=True if for_test else not parsed["scale_trainable"],
     )
     made.for_test = for_test
+    made.grad_quantize_func = functions.gradient
     made.activation_op_types = tuple(chosen.activation_quant_operation_types)
     return made
 

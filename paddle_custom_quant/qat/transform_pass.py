@@ -25,6 +25,7 @@ class _Engine:
     onnx_format = False
     inserted: Inserted | None = None
     for_test: bool | None = None
+    grad_quantize_func: Any = None
     activation_op_types: tuple[str, ...] = ()
 
     # Set by upstream's constructor.
@@ -88,6 +89,7 @@ class _Engine:
             activation=self._rule(self._act_quantize_func, self._activation_quantize_type, False),
             weight_preprocess=_optional(self._weight_preprocess_func),
             activation_preprocess=_optional(self._act_preprocess_func),
+            gradient=_optional(self.grad_quantize_func) if not self.for_test else None,
             weight_ops=tuple(self._quantizable_ops),
             activation_ops=tuple(self.activation_op_types),
             skip=(skip,) if isinstance(skip, str) else tuple(skip or ()),
