@@ -53,11 +53,12 @@ class EWGS(UniformWrapper):
     ) -> Any:
         """The scaled gradient."""
         scale = self.scale(x, replace(target, training=False), **parameters)
-        error = (x - y) / along(scale.step, x, self.axis(target))
-        # Rounding errors are at most half a step; what is more is an element outside the range.
-        inside = paddle.cast(paddle.abs(error) <= 0.5 + 2.0**-10, error.dtype)
-        share = paddle.clip(error, -1.0, 1.0) * inside * (self.delta / (self.qmax - self.qmin))
-        return gradient + paddle.abs(gradient) * share
+        step = along(scale.step, x, self.axis(target))
+        if scale.offset is not None:
+            offset = along(scale.offset, x, self.axis(target))
+            x, y = x - offset, y - offset
+        error = paddle.clip(x / step, float(self.qmin), float(self.qmax)) - y / step
+        return gradient + paddle.abs(gradient) * error * (self.delta / (self.qmax - self.qmin))
 
 
 __all__ = ["EWGS"]

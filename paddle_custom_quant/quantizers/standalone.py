@@ -33,15 +33,18 @@ def create_parameters(
 ) -> dict[str, Any]:
     """Create the quantizer's parameters for ``target`` in the current mode and program.
 
-    Each is called ``<tensor>.<method>.<name>``; a running state is a parameter that is not
-    trainable.
+    Each is called ``<tensor>.<method>.<name>`` (in the dynamic graph, where every call makes new
+    ones, with a number); a running state is a parameter that is not trainable.
     """
     created = {}
     for name, parameter in quantizer.parameters(target, sample).items():
         value = np.asarray(parameter.value, dtype="float32")
         decay = parameter.weight_decay
+        full_name = parameter.name or f"{target.name}.{quantizer.method}.{name}"
+        if paddle.in_dynamic_mode():
+            full_name = paddle.utils.unique_name.generate(full_name)
         attr = paddle.ParamAttr(
-            name=parameter.name or f"{target.name}.{quantizer.method}.{name}",
+            name=full_name,
             initializer=paddle.nn.initializer.Assign(value),
             learning_rate=parameter.learning_rate,
             regularizer=paddle.regularizer.L2Decay(decay) if decay else None,

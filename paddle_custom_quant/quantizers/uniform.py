@@ -137,7 +137,7 @@ class Percentile(UniformQuantizer):
         rows = paddle.flatten(magnitude) if axis is None else by_channel(magnitude, axis)
         rows = paddle.sort(rows, axis=-1)
         last = paddle.cast(paddle.shape(rows)[-1:], "float64") - 1.0
-        rank = paddle.cast(paddle.round(last * (self.percentile / 100)), "int32")
+        rank = paddle.cast(paddle.floor(last * (self.percentile / 100) + 0.5), "int32")
         return no_gradient(paddle.reshape(paddle.index_select(rows, rank, axis=-1), [-1]))
 
 
