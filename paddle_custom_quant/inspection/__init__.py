@@ -1,0 +1,1 @@
+"""Facts about a program or a saved model: summary, page, difference, report, live values."""
