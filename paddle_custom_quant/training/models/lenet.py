@@ -8,6 +8,10 @@ from typing import Any
 import paddle
 from paddle import nn
 
+# Batch norm starts with this standard deviation: at 1, max pooling would put half of the values
+# above 1, where DoReFa's activations have no levels and pass no gradient.
+_DEVIATION = 0.5
+
 
 class LeNet(nn.Layer):
     """The LeNet of ``paddle.vision.models``: two convolutions, three linear layers.
@@ -22,14 +26,16 @@ class LeNet(nn.Layer):
     def __init__(self, classes: int = 10, batch_norm: bool = False) -> None:
         super().__init__()
 
+        def normalised(layer: Any, kind: Any, channels: int) -> list[Any]:
+            start = paddle.ParamAttr(initializer=nn.initializer.Constant(_DEVIATION))
+            return [layer, kind(channels, weight_attr=start)] if batch_norm else [layer]
+
         def conv(channels: int, outputs: int, kernel: int, padding: int) -> list[Any]:
-            normalise = [nn.BatchNorm2D(outputs)] if batch_norm else []
             layer = nn.Conv2D(channels, outputs, kernel, padding=padding)
-            return [layer, *normalise, nn.ReLU(), nn.MaxPool2D(2, 2)]
+            return [*normalised(layer, nn.BatchNorm2D, outputs), nn.ReLU(), nn.MaxPool2D(2, 2)]
 
         def hidden(inputs: int, outputs: int) -> list[Any]:
-            normalise = [nn.BatchNorm1D(outputs)] if batch_norm else []
-            return [nn.Linear(inputs, outputs), *normalise]
+            return normalised(nn.Linear(inputs, outputs), nn.BatchNorm1D, outputs)
 
         self.features = nn.Sequential(*conv(1, 6, 3, 1), *conv(6, 16, 5, 0))
         self.classifier = nn.Sequential(*hidden(400, 120), *hidden(120, 84), nn.Linear(84, classes))
@@ -43,7 +49,10 @@ class LeNet(nn.Layer):
 
 
 class LeNetBN(LeNet):
-    """:class:`LeNet` with batch normalisation after each convolution and hidden linear layer."""
+    """:class:`LeNet` with batch normalisation after each convolution and hidden linear layer.
+
+    The scale of each batch normalisation starts at 1/2.
+    """
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__(classes, batch_norm=True)

@@ -1,0 +1,50 @@
+"""Write files so that what stood there stays whole until the new ones are complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    """Raise FileExistsError if one of the files is there and may not be replaced."""
+    found = [str(path) for path in paths if path.exists()]
+    if found and not overwrite:
+        raise FileExistsError(f"{found[0]} exists: pass overwrite=True to replace it.")
+
+
+def write_files(files: Mapping[Path, bytes], overwrite: bool = False) -> None:
+    """Write all files, or none.
+
+    Each is written beside its place and moved there when all are complete, so that a full disk or
+    an interrupt leaves the old files as they were.
+
+    Raises:
+        FileExistsError: a file is there and ``overwrite`` is not set.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    refuse_existing(list(files), overwrite)
+    beside: dict[Path, str] = {}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            beside[path] = name
+            with os.fdopen(number, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        for path, name in list(beside.items()):
+            os.chmod(name, 0o666 & ~mask)
+            os.replace(name, path)
+            del beside[path]
+    finally:
+        for name in beside.values():
+            os.unlink(name)
+
+
+__all__ = ["refuse_existing", "write_files"]

@@ -1,0 +1,144 @@
+"""Trained weights -> integers, where their values lie on a uniform grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..quantizers.base import LevelGrid, UniformGrid
+from .frozen import Grid, IntegerWeight, along
+
+_TOLERANCE = 1e-5  # of the largest weight: rounding of float32 products
+_OFF_GRID = 2e-3  # steps, for a grid that was found in the values
+_MOST_LEVELS = 256
+
+
+def on_grid(values: np.ndarray, grid: UniformGrid) -> IntegerWeight | str:
+    """The integers of weights that a quantizer with this grid wrote.
+
+    Args:
+        values: float32, what the quantizer wrote.
+        grid: its levels. Half a step of offset (levels that are odd multiples of half the step)
+            is served by doubling the integers; any other fraction is not.
+
+    Returns:
+        The integers, or why there are none.
+    """
+    step = np.asarray(grid.step, dtype="float64").reshape(-1)
+    offset = np.asarray(grid.offset, dtype="float64").reshape(-1)
+    doubled = 2 * offset / step
+    if np.abs(doubled - np.round(doubled)).max() > 1e-4:
+        return "its grid is shifted by a fraction of a step"
+    doubled = np.round(doubled)
+    factor = 1 if not (doubled % 2).any() else 2
+    shift = doubled * factor / 2
+    spread = [along(v, values.ndim, grid.axis) for v in (step, offset, shift)]
+    q = factor * np.round((values - spread[1]) / spread[0]) + spread[2]
+    low = int(factor * grid.qmin + shift.min())
+    high = int(factor * grid.qmax + shift.max())
+    # The step as the quantizer multiplied by it: halving is exact.
+    fitted = Grid((step / factor).astype("float32"), low, high, grid.axis)
+    return _checked(values, q, fitted)
+
+
+def found_grid(values: np.ndarray, channel_axis: int | None) -> IntegerWeight | str:
+    """The integers of weights whose values turn out to lie on a uniform grid through zero.
+
+    Args:
+        values: float32.
+        channel_axis: looked along where there is no grid for the whole tensor.
+
+    Returns:
+        The integers, or why there are none.
+    """
+    step = _common_step(values)
+    if step is not None:
+        return _checked(values, np.round(values / step), _symmetric(values, np.array([step]), None))
+    if channel_axis is None:
+        return "its values lie on no uniform grid"
+    rows = np.moveaxis(values, channel_axis, 0).reshape(values.shape[channel_axis], -1)
+    steps = [_common_step(row) for row in rows]
+    if any(step is None for step in steps):
+        return "its values lie on no uniform grid"
+    known = np.array(steps, dtype="float64")
+    grid = _symmetric(values, known, channel_axis)
+    return _checked(values, np.round(values / along(known, values.ndim, channel_axis)), grid)
+
+
+def _symmetric(values: np.ndarray, step: np.ndarray, axis: int | None) -> Grid:
+    most = int(np.abs(np.round(values / along(step, values.ndim, axis))).max())
+    return Grid(step.astype("float32"), -most, most, axis)
+
+
+def _common_step(values: np.ndarray) -> float | None:
+    """The largest step of which all values are multiples, if at most 256 levels do."""
+    levels = np.unique(np.abs(values.astype("float64")))
+    largest = levels[-1]
+    if largest == 0:
+        return 1.0
+    # What rounding of float32 split counts as one level.
+    keep = np.concatenate([[True], np.diff(levels) > _TOLERANCE * largest])
+    levels = levels[keep]
+    if len(levels) > _MOST_LEVELS:
+        return None
+    gaps = np.diff(levels)
+    smallest = levels[0] if levels[0] > _TOLERANCE * largest else np.inf
+    step = min(smallest, gaps.min() if len(gaps) else np.inf)
+    for part in (1, 2):
+        q = np.round(levels / (step / part))
+        if q[-1] > _MOST_LEVELS:
+            return None
+        fitted = float(levels @ q / (q @ q))
+        if np.abs(levels / fitted - q).max() < _OFF_GRID:
+            return fitted
+    return None
+
+
+def _checked(values: np.ndarray, q: np.ndarray, grid: Grid) -> IntegerWeight | str:
+    real = q * along(grid.step.astype("float64"), values.ndim, grid.axis)
+    error = float(np.abs(real - values).max())
+    if error > _TOLERANCE * float(np.abs(values).max()):
+        return f"its values are up to {error:.3g} away from the grid of its quantizer"
+    if max(-grid.qmin, grid.qmax) > 2**15 - 1:
+        return f"its integers {grid.qmin} to {grid.qmax} need more than 16 bits"
+    small = q.min() >= -128 and q.max() <= 127
+    return IntegerWeight(q.astype("int8" if small else "int16"), grid)
+
+
+def why_not_uniform(grid: UniformGrid | LevelGrid | None) -> str:
+    """What to tell of a grid that has no integers."""
+    if isinstance(grid, LevelGrid):
+        return "its levels are not equidistant"
+    return "its quantizer names no grid"
+
+
+def in_int8(weight: IntegerWeight, axis: int) -> tuple[IntegerWeight, float]:
+    """The weight with integers in [-127, 127], and the largest error this made.
+
+    Channels whose integers fit stay as they are. Others are rounded to 127 steps of their own
+    largest value.
+
+    Args:
+        weight: any integers.
+        axis: output-channel axis.
+
+    Returns:
+        int8 weight with one step a channel where any channel was rounded; the largest absolute
+        error, in real units (0.0 if nothing was rounded).
+    """
+    q = weight.integers.astype("float64")
+    others = tuple(i for i in range(q.ndim) if i != axis)
+    most = np.abs(q).max(axis=others)
+    if (most <= 127).all():
+        return replace(weight, integers=weight.integers.astype("int8")), 0.0
+    ratio = np.where(most > 127, most / 127.0, 1.0)
+    spread = along(ratio, q.ndim, axis)
+    rounded = np.round(q / spread)
+    step = weight.grid.step.astype("float64") * ratio
+    error = float((np.abs(rounded * spread - q) * along(step / ratio, q.ndim, axis)).max())
+    grid = Grid(step.astype("float32"), -127, 127, axis)
+    return IntegerWeight(rounded.astype("int8"), grid), error
+
+
+__all__ = ["found_grid", "in_int8", "on_grid", "why_not_uniform"]
