@@ -3,6 +3,8 @@
 from . import quantizers
 from .compat import legacy_static
 from .graph.verify import verify
+from .qat import observers
+from .qat.calibrate import calibrate
 from .qat.convert import convert
 from .qat.patch import patch_paddleslim
 from .qat.plan import placement
@@ -17,9 +19,11 @@ __all__ = [
     "FirstLast",
     "LoadReport",
     "PerLayer",
+    "calibrate",
     "convert",
     "legacy_static",
     "load_state",
+    "observers",
     "patch_paddleslim",
     "placement",
     "quant_aware",

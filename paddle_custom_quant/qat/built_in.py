@@ -13,7 +13,7 @@ import paddle
 
 from .. import compat
 from ..quantizers.base import Parameter, Quantizer, Sample
-from ..target import Target
+from ..target import ACTIVATION, Target
 from .rules import Rule
 
 START_SCALE = 0.001  # PaddleSlim's value before any data was seen
@@ -73,8 +73,11 @@ class BuiltIn(Quantizer):
         def state(name: str, value: Any, dtype: str = target.dtype) -> Parameter:
             return Parameter(np.asarray(value, dtype=dtype), trainable=False, name=name)
 
+        start = START_SCALE
+        if sample is not None and target.role == ACTIVATION:
+            start = max(map(abs, sample.range or (sample.values.min(), sample.values.max())))
         zero = self.kind.endswith("abs_max") and not self.onnx_format and not self._running
-        held = {"scale": state(f"{stem}@scale", np.full([size], 0.0 if zero else START_SCALE))}
+        held = {"scale": state(f"{stem}@scale", np.full([size], 0.0 if zero else start))}
         if self.onnx_format:
             held["zero"] = state(f"{target.name}.quantized@zero_point", np.zeros([size]), "int32")
             name = f"{target.name}.quantized.dequantized@zero_point"

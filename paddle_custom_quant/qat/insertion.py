@@ -105,26 +105,30 @@ def _refuse_unsound(findings: set[Finding]) -> None:
 
 
 def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
-    sample = _sample(placed, environment)
+    sample = weight_sample(placed, environment.scope)
     subgraphs = []
     for quantizer in placed.stages:
         try:
             start = quantizer.parameters(placed.target, sample)
             subgraphs.append(trace(quantizer, placed.target, start))
         except Exception as error:
-            note = f"while quantizing {placed.target.role} {placed.target.name!r} "
-            note += f"with {quantizer.method}"
-            if isinstance(quantizer, FunctionQuantizer) and not hasattr(error, "pcq_note"):
-                error.pcq_note = note  # type: ignore[attr-defined]
-                error.args = (f"{error.args[0] if error.args else error} ({note})", *error.args[1:])
+            if isinstance(quantizer, FunctionQuantizer):
+                text = error.args[0] if error.args else error
+                where = f"{placed.target.role} {placed.target.name!r} with {quantizer.method}"
+                error.args = (f"{text} (while quantizing {where})", *error.args[1:])
             raise
     return subgraphs
 
 
-def _sample(placed: Placed, environment: Environment) -> Sample | None:
+def weight_sample(placed: Placed, scope: Any) -> Sample | None:
+    """The values of a placed weight; ``None`` for activations.
+
+    Raises:
+        ValueError: a quantizer that learns needs them, and the scope has none.
+    """
     if placed.target.role != WEIGHT or not placed.root:
         return None
-    values = read(environment.scope, placed.root)
+    values = read(scope, placed.root)
     if values is None:
         if any(_needs_values(q, placed) for q in placed.stages):
             raise ValueError(

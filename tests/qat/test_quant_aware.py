@@ -252,7 +252,7 @@ def test_executor_is_needed_where_a_function_creates_parameters(legacy):
 
 
 def test_weights_that_are_not_in_the_scope(legacy):
-    with pytest.raises(ValueError, match="'conv2d_0.w_0' is not in the scope.*start-up program"):
+    with pytest.raises(ValueError, match=r"'conv2d_0.w_0' is not in the scope.*start-up program"):
         pcq.quant_aware(small_net().main, CPU, CONFIG, weight_quantize_func=LSQ(4), **ADAM)
 
 
@@ -260,7 +260,7 @@ def test_a_program_that_is_quantized_already(legacy):
     net = small_net()
     legacy.run(net.startup)
     test = pcq.quant_aware(net.test, CPU, CONFIG, for_test=True)
-    with pytest.raises(ValueError, match="quantized already.*float program"):
+    with pytest.raises(ValueError, match=r"quantized already.*float program"):
         pcq.quant_aware(test, CPU, CONFIG, for_test=True)
 
 
@@ -269,7 +269,7 @@ def test_dynamic_mode_and_other_objects():
         pcq.quant_aware(object(), CPU)
     with pcq.legacy_static():
         program = small_net().main
-    with pytest.raises(ValueError, match="dynamic mode.*legacy_static"):
+    with pytest.raises(ValueError, match=r"dynamic mode.*legacy_static"):
         pcq.quant_aware(program, CPU)
 
 

@@ -1,0 +1,137 @@
+"""Start values of quantizer parameters, from data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import paddle
+
+from .. import compat
+from ..graph.subgraph import prefix
+from ..quantizers.base import Sample
+from ..target import ACTIVATION
+from .insertion import weight_sample
+from .observers import Observer
+from .placement import Placed, Placement
+from .scope import write
+
+KEPT = 65536  # values kept of a tensor and batch: start values are statistics
+
+
+def calibrate(
+    program: paddle.static.Program,
+    quantizers: Placement | paddle.static.Program,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    *,
+    observer: Observer | None = None,
+    scope: Any = None,
+    place: Any = None,
+) -> dict[str, Sample]:
+    """Run a few batches through the float program and set start values of quantizer parameters.
+
+    Call it after ``quant_aware`` (which sets start values without data) and before training.
+    Values of weights come from the weights as they are now.
+
+    Args:
+        program: the float test program that ``quant_aware`` was given.
+        quantizers: the quantized program, or its placement.
+        batches: feeds of the program, such as ``[{"image": array}, ...]``.
+        observer: chooses each activation's range; by default the method chooses from the values.
+        scope: holds the parameters; the global scope by default.
+        place: where the program runs; the CPU by default.
+
+    Returns:
+        What was seen of each tensor, by name.
+
+    Raises:
+        TypeError: ``program`` is no program of the old kind, or nothing says what is placed.
+        ValueError: there are no batches, a batch is empty, or a quantized tensor saw no data.
+    """
+    compat.require_legacy_static(program)
+    scope, place = scope or paddle.static.global_scope(), place or paddle.CPUPlace()
+    placement = _placement(quantizers)
+    activations = [p for p in placement if p.target.role == ACTIVATION]
+    seen = _run(program, [p.target.name for p in activations], batches, scope, place)
+    samples: dict[str, Sample] = {}
+    for placed in placement:
+        if placed.target.role == ACTIVATION:
+            sample = _activation_sample(placed, seen[placed.target.name], observer)
+        else:
+            held = weight_sample(placed, scope)
+            if held is None:
+                continue
+            sample = held
+        samples[placed.target.name] = sample
+        for quantizer in placed.stages:
+            label = prefix(placed.target, quantizer)
+            for key, parameter in quantizer.parameters(placed.target, sample).items():
+                write(scope, place, parameter.name or f"{label}.{key}", parameter.value)
+    return samples
+
+
+def _placement(quantizers: Any) -> Placement:
+    if isinstance(quantizers, Placement):
+        return quantizers
+    held = getattr(quantizers, "quantization", None)
+    if held is None:
+        raise TypeError(
+            "quantizers must be a placement, or the program that quant_aware returned "
+            f"(return_program=True), got {type(quantizers).__name__} without a placement."
+        )
+    placement: Placement = held.placement
+    return placement
+
+
+def _run(
+    program: Any, names: list[str], batches: Iterable[Any], scope: Any, place: Any
+) -> dict[str, list[np.ndarray]]:
+    """A thinned copy of each batch's values of each tensor."""
+    names = list(dict.fromkeys(names))
+    seen: dict[str, list[np.ndarray]] = defaultdict(list)
+    absent = [name for name in names if not program.global_block().has_var(name)]
+    if absent:
+        raise ValueError(
+            f"the float program has no tensor {absent[0]!r}: give the one that was quantized."
+        )
+    executor, count = paddle.static.Executor(place), 0
+    with paddle.static.scope_guard(scope):
+        for batch in batches:
+            count += 1
+            empty = [key for key, array in batch.items() if not np.size(array)]
+            if empty:
+                raise ValueError(f"calibration batch {count} is empty: {empty[0]!r} has no values.")
+            for name, value in zip(names, executor.run(program, feed=batch, fetch_list=names)):
+                if value.size:
+                    seen[name].append(_thinned(value))
+    if not count:
+        raise ValueError("calibration needs at least one batch, got none.")
+    for name in names:
+        if not seen[name]:
+            raise ValueError(f"no data reached {name!r}: every batch left it empty.")
+    return seen
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    flat = values.reshape(-1)
+    thin = flat[:: -(-flat.size // KEPT)]
+    # The extremes are kept: a range that is taken from the rest would clip them.
+    return np.concatenate([thin, [flat.min(), flat.max()]]).astype("float32")
+
+
+def _activation_sample(
+    placed: Placed, batches: list[np.ndarray], observer: Observer | None
+) -> Sample:
+    for values in batches:
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{placed.target.name!r} holds NaN or infinity in calibration: "
+                f"check the data and the float parameters."
+            )
+    found = observer.range(batches, placed.quantizer) if observer else None
+    return Sample(np.concatenate(batches), found)
+
+
+__all__ = ["calibrate"]
