@@ -12,8 +12,8 @@ import numpy as np
 import paddle
 from paddle import static
 
+from ..qat.convert import convert
 from ..qat.quant_aware import quant_aware
-from ..quantizers.base import check_bits
 from .checkpoint import set_values, values_of
 from .classifier import Classifier, build_classifier
 from .data import Dataset
@@ -64,11 +64,6 @@ class Settings:
         """Refuse what cannot be run, before anything is run."""
         if self.net not in NETS:
             raise ValueError(f"net must be one of {', '.join(NETS)}, got {self.net!r}.")
-        for name in ("weight_bits", "activation_bits", "first_last_bits"):
-            try:
-                check_bits(getattr(self, name))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{name}: {error}") from None
         for name in ("iterations", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable
 
 from ..qat.rules import FirstLast, PerLayer
 from ..quantizers import PACT, DoReFaActivation, DoReFaWeight
 
+
+def _rescaled(bits: int) -> DoReFaWeight:
+    # With the multiplier detached, a gradient through the divisor alone would push the scale.
+    return DoReFaWeight(bits, rescale=True, detach_max=True)
+
+
 WEIGHT_METHODS: dict[str, Callable[[int], Any]] = {
     "dorefa": DoReFaWeight,
-    "dorefa-rescale": lambda bits: DoReFaWeight(bits, rescale=True),
+    "dorefa-rescale": _rescaled,
 }
 ACTIVATION_METHODS: dict[str, Callable[[int], Any]] = {
     "dorefa": DoReFaActivation,
@@ -20,6 +27,9 @@ ACTIVATION_METHODS: dict[str, Callable[[int], Any]] = {
 def weight_rule(method: str, bits: int, first_last_bits: int) -> FirstLast:
     """The rule for weights.
 
+    The first and the last layer have DoReFa with rescaling, whatever the method: nothing
+    normalises after the last one.
+
     Args:
         method: a name in :data:`WEIGHT_METHODS`.
         bits: of the layers between the first and the last.
@@ -29,15 +39,17 @@ def weight_rule(method: str, bits: int, first_last_bits: int) -> FirstLast:
         TypeError: bits that are not an integer.
         ValueError: the method is not known, or does not have these bits.
     """
-    make = _known("weight", method, WEIGHT_METHODS)
-    return FirstLast(first_last=make(first_last_bits), others=make(bits))
+    make = _known("weights", method, WEIGHT_METHODS)
+    ends = _checked("first and last layer", _rescaled, first_last_bits)
+    return FirstLast(first_last=ends, others=_checked("weights", make, bits))
 
 
 def activation_rule(method: str, bits: int, first_last_bits: int, image: str) -> FirstLast:
     """The rule for activations.
 
-    The image has values in [-1, 1], which the unsigned methods would clip to [0, 1], so that it is
-    quantized symmetrically, whatever the method.
+    What the first and the last layer read is negative as often as positive, where the unsigned
+    methods have no levels; both get a symmetric range, whatever the method: [-1, 1] for the image,
+    from [-4, 4] on for the last layer.
 
     Args:
         method: a name in :data:`ACTIVATION_METHODS`.
@@ -49,14 +61,25 @@ def activation_rule(method: str, bits: int, first_last_bits: int, image: str) ->
         TypeError: bits that are not an integer.
         ValueError: the method is not known, or does not have these bits.
     """
-    make = _known("activation", method, ACTIVATION_METHODS)
-    ends = PerLayer(
-        {image: PACT(first_last_bits, alpha=1.0, signed=True)}, default=make(first_last_bits)
+    make = _known("activations", method, ACTIVATION_METHODS)
+    first, last = (
+        _checked("first and last layer", partial(PACT, alpha=alpha, signed=True), first_last_bits)
+        for alpha in (1.0, 4.0)
     )
-    return FirstLast(first_last=ends, others=make(bits))
+    return FirstLast(
+        first_last=PerLayer({image: first}, default=last),
+        others=_checked("activations", make, bits),
+    )
 
 
 def _known(role: str, method: str, methods: dict[str, Callable[[int], Any]]) -> Any:
     if method not in methods:
-        raise ValueError(f"the {role} method must be one of {', '.join(methods)}, got {method!r}.")
+        raise ValueError(f"{role}: the method must be one of {', '.join(methods)}, got {method!r}.")
     return methods[method]
+
+
+def _checked(role: str, make: Callable[[int], Any], bits: int) -> Any:
+    try:
+        return make(bits)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{role}: {error}") from None

@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
 
 
 def test_all_results_are_there_and_nothing_else(finished):
-    folder, done = finished
+    folder, _ = finished
     assert [path.name for path in folder.iterdir()] == ["out"]
     assert sorted(str(p.relative_to(folder / "out")) for p in (folder / "out").rglob("*.*")) == [
         "checkpoint.npz",
@@ -114,9 +114,9 @@ def make_not_mnist(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--weight-bits", "0"], "weight_bits: bits must be between 1 and 16, got 0"),
-        (["--activation-bits", "17"], "activation_bits: bits must be between 1 and 16, got 17"),
-        (["--first-last-bits", "-1"], "first_last_bits: bits must be between 1 and 16, got -1"),
+        (["--weight-bits", "0"], "weights: bits must be between 1 and 16, got 0"),
+        (["--activation-bits", "17"], "activations: bits must be between 1 and 16, got 17"),
+        (["--first-last-bits", "1"], "first and last layer: bits must be between 2 and 16, got 1"),
         (["--weight-bits", "4.5"], "--weight-bits: invalid int value: '4.5'"),
         (["--net", "ResNet"], "--net: invalid choice: 'ResNet'"),
         (["--weight", "nothing"], "--weight: invalid choice"),
