@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Callable, Iterator, Optional
+from unittest.mock import patch
 
 import numpy as np
 import paddle
 from paddle.base import framework
 from paddle.static.quantization.quant_config import SUPPORT_QUANTIZATION_OP_DICT
 
+import paddle_custom_quant as pcq
 from paddle_custom_quant.compat import prefixed_names
 
+Function = Callable[[Any], Any]
 OPS = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "matmul", "matmul_v2")
 
 
 @contextmanager
 def by_hand(
-    weight: Optional[Callable[[Any], Any]], activation: Optional[Callable[[Any], Any]]
+    weight: Optional[Function], activation: Optional[Function], ops: tuple[str, ...] = OPS
 ) -> Iterator[None]:
     """Operators appended in the block read ``weight(w)`` and ``activation(x)``.
 
     Autodiff of the program that results knows nothing of graphs, splicing or gradients taken
-    apart: it is an independent reference.
+    apart: it is an independent reference. ``None`` leaves tensors of that kind as they are.
     """
     append = framework.Block.append_op
     made: dict[Any, Any] = {}
@@ -39,8 +44,8 @@ def by_hand(
 
     def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
         kind = kwargs.get("type")
-        inputs = dict(kwargs.get("inputs") or {})
-        if kind in OPS:
+        if kind in ops:
+            inputs = dict(kwargs["inputs"])
             for slot in SUPPORT_QUANTIZATION_OP_DICT[kind][0]:
                 held = inputs[slot]
                 many = isinstance(held, (list, tuple))
@@ -56,24 +61,100 @@ def by_hand(
         framework.Block.append_op = append
 
 
-def gradients(
-    program: Any, loss: str, feed: dict[str, np.ndarray], scope: Any
-) -> dict[str, np.ndarray]:
-    """The loss (under ``""``) and every parameter's gradient, by parameter name."""
-    block = program.global_block()
-    names = [p.name for p in program.all_parameters() if block.has_var(f"{p.name}@GRAD")]
+# An operator notes the Python stack that creates it, which takes most of the time it takes.
+without_call_stacks = patch.object(
+    framework, "traceback", SimpleNamespace(extract_stack=lambda: [])
+)
+
+
+@dataclass
+class Trained:
+    """A program with its backward pass, its start-up program and its loss."""
+
+    main: Any
+    startup: Any
+    loss: str
+
+
+def train_program(
+    loss: Callable[[], Any],
+    hand: Any = None,
+    optimizer: Callable[[], Any] = lambda: paddle.optimizer.SGD(0.0),
+) -> Trained:
+    """Build ``loss()`` and its backward pass, inside ``hand`` (a :func:`by_hand` block)."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    main.random_seed = startup.random_seed = 1
+    guard = paddle.static.program_guard(main, startup)
+    names = paddle.utils.unique_name.guard()
+    with guard, names, without_call_stacks, hand or nullcontext():
+        result = loss()
+        optimizer().minimize(result)
+    return Trained(main, startup, result.name)
+
+
+def quantize(
+    program: Any,
+    weight: Any,
+    activation: Any,
+    ops: tuple[str, ...] = OPS,
+    onnx_format: bool = True,
+    **settings: Any,
+) -> Any:
+    """``program`` quantized by the engine; ``None`` leaves tensors of that kind in float."""
+    place = paddle.CPUPlace()
+    settings.setdefault("optimizer_func", lambda: paddle.optimizer.SGD(0.0))
+    return pcq.quant_aware(
+        program,
+        place,
+        {"quantize_op_types": list(ops), "onnx_format": onnx_format},
+        executor=paddle.static.Executor(place),
+        return_program=True,
+        weight_quantize_func=weight or pcq.FirstLast(None, None),
+        act_quantize_func=activation or pcq.FirstLast(None, None),
+        **settings,
+    )
+
+
+@dataclass
+class Gradients:
+    """The loss and every parameter's gradient, by parameter name."""
+
+    loss: np.ndarray
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def difference(self, other: Gradients) -> float:
+        """The largest difference of any gradient, relative to that gradient's largest entry.
+
+        A gradient whose entries are all below a thousandth of the program's largest counts as
+        that large: in it, terms cancel, and what is left of them is rounding.
+        """
+        mine, theirs = self.parameters, other.parameters
+        assert set(mine) == set(theirs), set(mine) ^ set(theirs)
+        least = 1e-3 * max(np.abs(g).max() for g in theirs.values())
+        worst = float(abs(self.loss - other.loss) / abs(other.loss))
+        for name, gradient in mine.items():
+            assert gradient.shape == theirs[name].shape and np.isfinite(gradient).all(), name
+            size = max(np.abs(theirs[name]).max(), least)
+            worst = max(worst, float(np.abs(gradient - theirs[name]).max() / size))
+        return worst
+
+
+def gradients(program: Any, loss: str, feed: dict[str, np.ndarray], scope: Any) -> Gradients:
+    """Run the program once; the gradients are those that its optimizers (without decay) read."""
+    names = {
+        op.input("Param")[0]: op.input("Grad")[0]
+        for op in program.global_block().ops
+        if "Param" in op.input_names
+    }
+    return fetch_gradients(program, loss, names, feed, scope)
+
+
+def fetch_gradients(
+    program: Any, loss: str, names: dict[str, str], feed: dict[str, np.ndarray], scope: Any
+) -> Gradients:
+    """Run the program once and fetch the gradient variables ``names``, by parameter."""
     with paddle.static.scope_guard(scope):
-        values = paddle.static.Executor(paddle.CPUPlace()).run(
-            program, feed=feed, fetch_list=[loss, *(f"{name}@GRAD" for name in names)]
+        first, *rest = paddle.static.Executor(paddle.CPUPlace()).run(
+            program, feed=feed, fetch_list=[loss, *names.values()]
         )
-    return dict(zip(["", *names], values))
-
-
-def largest_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
-    """Over all entries: the largest difference relative to the entry's largest value."""
-    assert set(a) == set(b), set(a) ^ set(b)
-    worst = 0.0
-    for name in a:
-        size = max(np.abs(a[name]).max(), np.abs(b[name]).max(), 1e-12)
-        worst = max(worst, float(np.abs(a[name] - b[name]).max() / size))
-    return worst
+    return Gradients(first, dict(zip(names, rest)))
