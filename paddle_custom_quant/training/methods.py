@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Callable
 
 from ..qat.rules import FirstLast, PerLayer
-from ..quantizers import PACT, DoReFaActivation, DoReFaWeight
+from ..quantizers import LSQ, PACT, DoReFaActivation, DoReFaWeight
 
 
 def _rescaled(bits: int) -> DoReFaWeight:
@@ -17,10 +17,12 @@ def _rescaled(bits: int) -> DoReFaWeight:
 WEIGHT_METHODS: dict[str, Callable[[int], Any]] = {
     "dorefa": DoReFaWeight,
     "dorefa-rescale": _rescaled,
+    "lsq": LSQ,
 }
 ACTIVATION_METHODS: dict[str, Callable[[int], Any]] = {
     "dorefa": DoReFaActivation,
     "pact": PACT,
+    "lsq": partial(LSQ, signed=False),
 }
 
 

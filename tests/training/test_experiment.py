@@ -29,7 +29,7 @@ def test_settings_refuse(values, message):
 
 
 def test_bits_that_are_no_integer():
-    with pytest.raises(TypeError, match="weights: bits must be an integer, got 4.0"):
+    with pytest.raises(TypeError, match=r"weights: bits must be an integer, got 4\.0"):
         Settings(weight_bits=4.0)
 
 
