@@ -141,4 +141,23 @@ def in_int8(weight: IntegerWeight, axis: int) -> tuple[IntegerWeight, float]:
     return IntegerWeight(rounded.astype("int8"), grid), error
 
 
-__all__ = ["found_grid", "in_int8", "on_grid", "why_not_uniform"]
+def widened(weight: IntegerWeight, axis: int) -> IntegerWeight:
+    """The same values with integers as large as int8 holds, and steps as small.
+
+    A bias counts in steps of input times weight: with the few integers of a low-bit weight it
+    would be rounded coarsely.
+
+    Args:
+        weight: int8, in [-127, 127].
+        axis: output-channel axis.
+    """
+    q = weight.integers
+    others = tuple(i for i in range(q.ndim) if i != axis)
+    most = np.abs(q.astype("int16")).max(axis=others)
+    factor = np.maximum(127 // np.maximum(most, 1), 1)
+    wide = (q * along(factor, q.ndim, axis)).astype("int8")
+    step = (weight.grid.step.astype("float64") / factor).astype("float32")
+    return IntegerWeight(wide, Grid(step, -128, 127, axis))
+
+
+__all__ = ["found_grid", "in_int8", "on_grid", "why_not_uniform", "widened"]

@@ -1,0 +1,68 @@
+"""Nodes and initializers of an ONNX graph in the making."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class OnnxGraph:
+    """Collects nodes and initializers under names that are taken once.
+
+    Attributes:
+        opset: the lowest operator set that holds everything added so far.
+    """
+
+    def __init__(self, taken: set[str]) -> None:
+        from onnx import helper, numpy_helper
+
+        self._helper, self._numpy_helper = helper, numpy_helper
+        self.nodes: list[Any] = []
+        self.initializers: dict[str, Any] = {}
+        self._taken = set(taken)
+        self.opset = 13
+
+    def fresh(self, name: str) -> str:
+        """``name``, numbered where it is taken."""
+        unique, number = name, 1
+        while unique in self._taken:
+            unique, number = f"{name}.{number}", number + 1
+        self._taken.add(unique)
+        return unique
+
+    def constant(self, name: str, value: Any, dtype: str = "float32") -> str:
+        """Add an initializer and return its name."""
+        unique = self.fresh(name)
+        array = np.asarray(value, dtype=dtype)
+        self.initializers[unique] = self._numpy_helper.from_array(array, unique)
+        return unique
+
+    def packed(self, name: str, kind: str, value: np.ndarray) -> str:
+        """Add an initializer of a 4-bit type, ``"INT4"`` or ``"UINT4"``."""
+        from onnx import TensorProto
+
+        unique = self.fresh(name)
+        flat = value.reshape(-1).astype("int32").tolist()
+        tensor = self._helper.make_tensor(unique, getattr(TensorProto, kind), value.shape, flat)
+        self.initializers[unique] = tensor
+        return unique
+
+    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+        output = output or self.fresh(f"{inputs[0]}.{kind.lower()}")
+        self.add_many(kind, inputs, [output], **attributes)
+        return output
+
+    def add_many(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """Append a node."""
+        name = f"{outputs[0]}.{kind}"
+        node = self._helper.make_node(kind, inputs, outputs, name=name, **attributes)
+        self.nodes.append(node)
+
+    def needs(self, opset: int) -> None:
+        """Raise the operator set."""
+        self.opset = max(self.opset, opset)
+
+
+__all__ = ["OnnxGraph"]
