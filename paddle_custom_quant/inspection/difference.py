@@ -8,6 +8,7 @@ from typing import Any
 
 from .model import BACKWARD, FORWARD, OPTIMIZER, Model, Operator
 from .quantized import QUANTIZER_OPTIMIZER, Quantizing, find_quantized
+from .summary import QuantizedTensor, quantized_tensor
 from .table import printable
 
 
@@ -63,6 +64,7 @@ class Difference:
         changes: by tensor, in program order; what belongs to none comes last.
         marks: operators of the second program that are ``"added"`` or ``"rewired"``, by index.
         gone: operators of the first program that are not in the second.
+        lost: tensors that the first program quantizes and the second does not.
     """
 
     before: str
@@ -70,6 +72,7 @@ class Difference:
     changes: tuple[Change, ...]
     marks: dict[int, str] = field(repr=False)
     gone: tuple[Operator, ...] = field(repr=False)
+    lost: tuple[QuantizedTensor, ...] = field(repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -133,7 +136,9 @@ def compare(before: Model, after: Model) -> Difference:
                 change = changes[tensors[known[-1]]] if known else rest
                 getattr(change, kind).append(v.name)
     told = tuple(c for c in changes.values() if _is_told(c))
-    return Difference(before.source, after.source, told, marks, gone)
+    copies = {one.copy for one in quantized}
+    lost = tuple(quantized_tensor(o, before) for o in was_quantized if o.copy not in copies)
+    return Difference(before.source, after.source, told, marks, gone, lost)
 
 
 def _is_told(c: Change) -> bool:

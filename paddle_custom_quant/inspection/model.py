@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from paddle.base.proto import framework_pb2
+from paddle.base.proto import framework_pb2 as _proto
+
+proto: Any = _proto  # its classes are made while it is imported
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 EMPTY = "@EMPTY@"
@@ -25,14 +27,14 @@ _FIELDS = (
     "i", "f", "s", "ints", "floats", "strings", "b", "bools", "block_idx", "l", "blocks_idx",
     "longs", "float64s", "var_name", "vars_name", "float64", "scalar", "scalars",
 )  # fmt: skip
-_DTYPES = {
+DTYPES = {
     0: "bool", 1: "int16", 2: "int32", 3: "int64", 4: "float16", 5: "float32", 6: "float64",
     19: "size_t", 20: "uint8", 21: "int8", 22: "bfloat16", 23: "complex64", 24: "complex128",
     32: "float8_e4m3fn", 33: "float8_e5m2",
 }  # fmt: skip
 _LOD_TENSOR, _SELECTED_ROWS, _TENSOR_ARRAY = 7, 8, 13
 # Paddle 3 has another name for this field of the same number.
-_DENSE = framework_pb2.VarType.DESCRIPTOR.fields_by_number[3].name
+_DENSE = proto.VarType.DESCRIPTOR.fields_by_number[3].name
 ITEM_BYTES = {"size_t": 8, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 
 
@@ -79,7 +81,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of a program: type, slots with variable names, attributes, number of its block."""
+    """An operator: type, slots with variable names, attributes, number of its block."""
 
     kind: str
     inputs: dict[str, list[str]]
@@ -169,7 +171,7 @@ def parse(
     Raises:
         ModelError: they are no program.
     """
-    desc = framework_pb2.ProgramDesc()
+    desc = proto.ProgramDesc()
     try:
         desc.ParseFromString(content)
     except DecodeError:
@@ -221,7 +223,7 @@ def _variable(desc: Any) -> Variable:
     return Variable(
         desc.name,
         None if tensor is None else tuple(tensor.dims),
-        "" if tensor is None else _DTYPES.get(tensor.data_type, ""),
+        "" if tensor is None else DTYPES.get(tensor.data_type, ""),
         desc.persistable,
         desc.is_parameter,
         desc.stop_gradient,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import quantizers
 from ..graph.quantizable import QUANTIZABLE_SLOTS
 from ..graph.verify import QUANTIZED
 from ..target import ACTIVATION, GRADIENT, WEIGHT
@@ -14,6 +15,8 @@ from .model import BACKWARD, FORWARD, Model, Operator
 
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy
 QUANTIZER_OPTIMIZER = "quantizer_optimizer"  # name scope of the operators that train quantizers
+
+_CLASSES = {name.lower(): name for name in quantizers.__all__}  # a copy's suffix -> the method
 
 # Paddle's own operators: type -> slot of the quantized result.
 _PADDLE_WRITERS = {
@@ -74,7 +77,7 @@ def find_quantized(model: Model) -> list[Quantizing]:
         if owner is not None:
             owner.operators.append(op)
     for one in found.values():
-        if not one.operators and not one.stored or one.method == "dequantize_linear":
+        if not (one.operators or one.stored) or one.method == "dequantize_linear":
             one.operators = _pair(one, model)
     return list(found.values())
 
@@ -137,7 +140,7 @@ def _stored(op: Operator, model: Model) -> Iterator[Quantizing]:
         if held is not None and held.persistable and "." in name:
             tensor, _, method = name.rpartition(".")
             axis = 0 if "conv2d" in op.kind else len(held.shape or ()) - 1
-            yield Quantizing(name, tensor, WEIGHT, method, {}, axis, stored=True)
+            yield Quantizing(name, tensor, WEIGHT, _CLASSES.get(method, method), {}, axis, stored=True)
 
 
 def _pair(one: Quantizing, model: Model) -> list[Operator]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import paddle
 
 from ..quantizers.base import Grid, LevelGrid, Quantizer, UniformGrid
 from ..quantizers.description import rebuild
@@ -61,9 +62,9 @@ def grid_of(one: Quantizing, model: Model) -> Grid | None:
     if linear is not None:
         return linear
     if one.stored and one.copy in model.values:
-        values = np.asarray(model.values[one.copy])
-        sound = values.size and values.dtype == "float32" and np.isfinite(values).all()
-        return _stored_grid(values, one.channel_axis) if sound else None
+        stored = np.asarray(model.values[one.copy])
+        sound = stored.size and stored.dtype == "float32" and np.isfinite(stored).all()
+        return _stored_grid(stored, one.channel_axis) if sound else None
     quantizer = rebuilt(one)
     if quantizer is None:
         return None
@@ -167,7 +168,7 @@ def levels_used(quantized: np.ndarray, grid: Grid) -> float:
     if isinstance(grid, LevelGrid):
         if grid.levels.ndim > 1:
             channels = np.moveaxis(quantized, grid.axis or 0, 0)
-            rows = [np.abs(c.ravel()[:, None] - l).argmin(1) for c, l in zip(channels, grid.levels)]
+            rows = [_nearest(c.ravel(), levels) for c, levels in zip(channels, grid.levels)]
             used = np.unique(np.concatenate(rows))
         else:
             used = np.unique(quantized)
@@ -178,7 +179,44 @@ def levels_used(quantized: np.ndarray, grid: Grid) -> float:
     return used.size / level_count(grid)
 
 
+def _nearest(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Index of the level next to each value; ``levels`` ascend."""
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
+
+
+def quantized_values(one: Quantizing, model: Model, grid: Grid | None) -> np.ndarray | None:
+    """A weight on its grid, ``None`` where the model does not hold what that needs."""
+    if one.stored and one.copy in model.values:
+        return np.asarray(model.values[one.copy])
+    if one.role != WEIGHT or one.tensor not in model.values:
+        return None
+    values = np.asarray(model.values[one.tensor])
+    if one.stored and isinstance(grid, UniformGrid):
+        step, offset = (along(v, values, grid.axis) for v in (grid.step, grid.offset))
+        return values.astype("float32") * step + offset
+    quantizer = rebuilt(one)
+    names = parameter_names(one, model)
+    if quantizer is None or any(name not in model.values for name in names.values()):
+        return None if grid is None else _on_grid(values, grid)
+    # The formula itself runs, on arrays: the dynamic graph is there in every mode.
+    try:
+        with paddle.base.dygraph.guard(paddle.CPUPlace()), paddle.no_grad():
+            held = {k: paddle.to_tensor(np.asarray(model.values[n])) for k, n in names.items()}
+            x = paddle.to_tensor(values)
+            return np.asarray(quantizer.quantize(x, target_of(one, model), **held))
+    except (ValueError, TypeError, IndexError, RuntimeError, ArithmeticError):
+        return None  # parameters of a damaged file need not fit the formula
+
+
+def _on_grid(values: np.ndarray, grid: Grid) -> np.ndarray | None:
+    if not isinstance(grid, UniformGrid):
+        return None
+    step, offset = (along(v, values, grid.axis) for v in (grid.step, grid.offset))
+    integers = np.clip(np.rint((values - offset) / step), grid.qmin, grid.qmax)
+    return integers * step + offset
+
+
 __all__ = [
     "along", "bounds", "clipped", "grid_of", "largest_integer", "level_count", "levels_used",
-    "parameter_names", "rebuilt", "target_of",
+    "parameter_names", "quantized_values", "rebuilt", "target_of",
 ]  # fmt: skip

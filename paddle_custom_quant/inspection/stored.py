@@ -11,9 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from paddle.base.proto import framework_pb2
 
-from .model import _DTYPES, ModelError, Variable
+from .model import DTYPES, ModelError, Variable, proto
 
 _PICKLED = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
@@ -82,10 +81,10 @@ def _place(
         version, length = struct.unpack("<Ii", file.read(8))
         if version or not 0 < length < 4096:
             raise damaged
-        desc = framework_pb2.VarType.TensorDesc()
+        desc = proto.VarType.TensorDesc()
         desc.ParseFromString(file.read(length))
         # numpy has no bfloat16: its bits are there as integers
-        name = _DTYPES[desc.data_type]
+        name = DTYPES[desc.data_type]
         dtype = np.dtype({"bfloat16": "uint16"}.get(name, name))
     except (struct.error, DecodeError, KeyError, TypeError):
         raise damaged from None

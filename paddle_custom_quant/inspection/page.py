@@ -1,0 +1,69 @@
+"""A model as one HTML page that needs nothing else, not even a network.
+
+Everything that comes from a model is data: it reaches the page as JSON in which no tag can begin,
+its script shows it as text, and the page's policy lets no other script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from pathlib import Path
+
+from .difference import Difference
+from .model import Model
+from .page_data import page_data
+
+_SCRIPTS = ("data.js", "cells.js", "layout.js", "canvas.js", "histogram.js", "panel.js", "main.js")
+
+
+def write_page(path: str | Path, model: Model, difference: Difference | None = None) -> None:
+    """Write the page.
+
+    Args:
+        path: of the HTML file.
+        model: what to draw.
+        difference: what to mark in it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    Path(path).write_text(render(model, difference), encoding="utf-8")
+
+
+def render(model: Model, difference: Difference | None = None) -> str:
+    """The page as text."""
+    data = json.dumps(page_data(model, difference), separators=(",", ":"), allow_nan=False)
+    style = _asset("page.css")
+    licence = _asset("dagre.LICENSE").replace("*/", "")
+    parts = [f"/*! dagre\n{licence}*/", _asset("dagre.min.js")]
+    script = "\n".join([*parts, "(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"])
+    slots = {
+        "policy": f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}",
+        "title": html.escape(f"{Path(model.source).name} - {model.kind}"),
+        "style": style,
+        "data": data.replace("<", "\\u003c").replace(">", "\\u003e"),
+        "script": script,
+    }
+    pieces = _asset("page.html").split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, _, rest = piece.partition("}}")
+        filled += [slots[name], rest]
+    return "".join(filled)
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    """How a content security policy names an inline script or style."""
+    digest = hashlib.sha256(content.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+__all__ = ["render", "write_page"]
