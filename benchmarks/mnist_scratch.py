@@ -15,9 +15,8 @@ import os
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from statistics import mean
-
-import paddle
 
 import paddle_custom_quant as pcq
 from paddle_custom_quant.training.data import Dataset, read_mnist
@@ -77,7 +76,8 @@ def main() -> int:
     if given.quick:
         settings, seeds = replace(settings, iterations=60), range(1)
 
-    print(f"Paddle {paddle.__version__}, {settings.iterations} batches of {settings.batch_size}")
+    paddle = metadata.version("paddlepaddle")
+    print(f"Paddle {paddle}, {settings.iterations} batches of {settings.batch_size}")
     print(f"{'net':8} {'weights':14} {'activations':12} {'mean':>6}   each seed")
     figures = {}
     for net, methods in CASES.items():

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,15 @@ def test_reads_what_was_written(tmp_path):
         np.testing.assert_array_equal(part.pixels, arrays[images])
         np.testing.assert_array_equal(part.labels, arrays[labels])
     assert data.classes == 10
+
+
+def test_reads_in_a_process_that_holds_paddle(tmp_path):
+    """Paddle 2.6 exports zlib's symbols: a zlib that is loaded after it crashes."""
+    write(tmp_path)
+    code = "import sys, paddle_custom_quant.training.data as d; print(d.read_mnist(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and done.stdout.startswith("Dataset(name='MNIST'"), done.stderr
 
 
 def test_real_mnist(mnist_folder):
