@@ -1,5 +1,8 @@
 """Custom quantization operators for PaddleSlim: train with your own, deploy as integers."""
 
+# Before Paddle: the wheel of 2.6 exports zlib's symbols, and a zlib loaded after it crashes.
+import zlib  # noqa: F401
+
 from . import quantizers
 from .compat import legacy_static
 from .graph.verify import verify
