@@ -89,17 +89,18 @@ def fake_quantize(
     # Paddle 2.6 and 3 differ in the gradient of clip exactly on a bound; nothing lies on these.
     c = paddle.clip(u, qmin - edge, qmax + edge)
     error = no_gradient(round_half_even(c) - c)
-    y = (c + error) * fixed
+    q = c + error
+    y = q * fixed
     if learned is not None:
-        slope = no_gradient(_step_slope(u, c, error, qmin, qmax, rule))
+        slope = no_gradient(_step_slope(u, c, q, error, qmin, qmax, rule))
         y = y + slope * ((learned - fixed) * gradient_scale)
     return y if shift is None else y + shift
 
 
-def _step_slope(u: Any, c: Any, error: Any, qmin: int, qmax: int, rule: str) -> Any:
-    """dy/dstep of each element."""
+def _step_slope(u: Any, c: Any, q: Any, error: Any, qmin: int, qmax: int, rule: str) -> Any:
+    """dy/dstep of each element, from u, u clipped, that rounded, and the rounding error."""
     if rule == "lsq":
-        return paddle.where(paddle.equal(u, c), error, c + error)
+        return paddle.where(paddle.equal(u, c), error, q)
     edge = margin(qmin, qmax)
     slope = paddle.cast(c >= qmax - edge, c.dtype) * float(qmax)
     if qmin:

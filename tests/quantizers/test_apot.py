@@ -6,13 +6,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from evaluate import evaluate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import APoT, Sample
 from paddle_custom_quant.quantizers.apot import apot_levels
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import evaluate
 
 
 @pytest.mark.parametrize(

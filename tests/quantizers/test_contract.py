@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluate import evaluate
-from methods import CASES, CLIPS, Case
 
 from paddle_custom_quant import quantizers
 from paddle_custom_quant.quantizers import (
@@ -29,6 +27,8 @@ from paddle_custom_quant.quantizers import (
 )
 from paddle_custom_quant.quantizers.base import Grid
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import evaluate
+from tests.quantizers.methods import CASES, CLIPS, Case
 
 ALL = [pytest.param(case, id=case.id) for case in CASES]
 pytestmark = pytest.mark.filterwarnings("ignore:.*is unsigned")

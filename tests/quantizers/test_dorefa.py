@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from evaluate import MODES, evaluate
-from grid_points import off_ties
 
 from paddle_custom_quant.quantizers import DoReFaActivation, DoReFaGradient, DoReFaWeight
 from paddle_custom_quant.target import GRADIENT, WEIGHT, Target
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.grid_points import off_ties
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])

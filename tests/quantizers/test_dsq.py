@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluate import MODES, evaluate
 
 from paddle_custom_quant.quantizers import DSQ, Sample
 from paddle_custom_quant.target import WEIGHT, Target
+from tests.quantizers.evaluate import MODES, evaluate
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from evaluate import MODES, evaluate
-from grid_points import off_ties
 
 from paddle_custom_quant.compat import legacy_static
 from paddle_custom_quant.quantizers import EWGS, LSQ, LSQPlus, MovingAverageAbsMax
 from paddle_custom_quant.target import WEIGHT
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.grid_points import off_ties
 
 
 @pytest.mark.parametrize("mode", MODES)

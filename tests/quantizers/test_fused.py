@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from evaluate import MODES, evaluate
-from grid_points import along, derivative, off_ties, shared_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import Parameter, Quantizer
 from paddle_custom_quant.quantizers import fused as formulas
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.grid_points import along, derivative, off_ties, shared_sum
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 SEEDS = st.integers(0, 2**32 - 1)

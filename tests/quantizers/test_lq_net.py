@@ -6,12 +6,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from evaluate import MODES, evaluate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import LQNet, Sample
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import MODES, evaluate
 
 
 def nearest(row: np.ndarray, v: np.ndarray, signed: bool) -> tuple[np.ndarray, np.ndarray, float]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluate import evaluate
-from grid_points import along, off_ties, shared_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import LSQ, LSQPlus, Sample
 from paddle_custom_quant.quantizers.lsq import step_gradient_scale
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import evaluate
+from tests.quantizers.grid_points import along, off_ties, shared_sum
 
 
 @given(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluate import MODES, evaluate
-from methods import CASES, CLIPS, Case
 
 from paddle_custom_quant.quantizers import Sample
 from paddle_custom_quant.target import WEIGHT
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.methods import CASES, CLIPS, Case
 
 
 @pytest.mark.parametrize("case", CASES + CLIPS, ids=lambda case: case.id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluate import MODES, evaluate
-from grid_points import off_ties
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import PACT, PACTClip, Sample
 from paddle_custom_quant.target import Target
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.grid_points import off_ties
 
 
 @given(

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluate import evaluate
-from grid_points import along, derivative, off_ties
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paddle_custom_quant.quantizers import QIL, Sample
 from paddle_custom_quant.target import WEIGHT, Target
+from tests.quantizers.evaluate import evaluate
+from tests.quantizers.grid_points import along, derivative, off_ties
 
 
 def qil(x: Any, center: Any, distance: Any, top: int, signed: bool, rescale: bool, at: Any) -> Any:

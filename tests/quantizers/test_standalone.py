@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from evaluate import MODES, evaluate
 
 from paddle_custom_quant.compat import PADDLE3, legacy_static
 from paddle_custom_quant.quantizers import (
@@ -23,6 +22,7 @@ from paddle_custom_quant.quantizers import functional as F
 from paddle_custom_quant.quantizers.base import FunctionQuantizer, as_quantizer
 from paddle_custom_quant.quantizers.standalone import apply, target_of
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import MODES, evaluate
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluate import MODES, evaluate
-from grid_points import along, off_ties, shared_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +26,8 @@ from paddle_custom_quant.quantizers import (
     Sample,
 )
 from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
+from tests.quantizers.evaluate import MODES, evaluate
+from tests.quantizers.grid_points import along, off_ties, shared_sum
 
 
 def uniform(x: np.ndarray, step: Any, bits: int, signed: bool) -> np.ndarray:
