@@ -9,6 +9,7 @@ from .graph.verify import verify
 from .qat import observers
 from .qat.calibrate import calibrate
 from .qat.convert import convert
+from .qat.onednn import use_onednn
 from .qat.patch import patch_paddleslim
 from .qat.plan import placement
 from .qat.quant_aware import quant_aware
@@ -32,5 +33,6 @@ __all__ = [
     "quant_aware",
     "quantize_k",
     "quantizers",
+    "use_onednn",
     "verify",
 ]

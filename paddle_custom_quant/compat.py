@@ -101,6 +101,13 @@ def integer_range(bits: int) -> dict[str, int]:
     return {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1} if PADDLE3 else {}
 
 
+def has_onednn() -> bool:
+    """Whether this Paddle holds oneDNN's kernels (its function for that was renamed)."""
+    core = paddle.base.core
+    asked = getattr(core, "is_compiled_with_onednn", None) or core.is_compiled_with_mkldnn
+    return bool(asked())
+
+
 @contextmanager
 def prefixed_names(program: Any, prefix: str) -> Iterator[None]:
     """Let generated names start with ``prefix`` (once), numbered from zero.
@@ -259,6 +266,7 @@ _patch = _Patch()
 
 __all__ = [
     "PADDLE3",
+    "has_onednn",
     "in_legacy_static",
     "integer_range",
     "legacy_static",

@@ -11,6 +11,7 @@ from paddleslim.quant import quanter
 from .. import compat
 from ..graph.quantizable import quantizable_inputs
 from .evaluate import evaluate
+from .onednn import use_onednn
 from .request import NoPass, check_config, replaced
 from .scope import write
 
@@ -88,8 +89,10 @@ def _convert_built_in(
 ) -> Any:
     observed = any(op.type == OBSERVER for op in program.global_block().ops)
     passes = {} if observed else dict.fromkeys(OBSERVER_PASSES, NoPass)
+    source = program.clone(for_test=False)
+    use_onednn(source, enabled=False)  # an inference engine chooses its kernels itself
     with replaced(quanter, passes):
-        return quanter.convert(program, place, check_config(config), scope, save_int8)
+        return quanter.convert(source, place, check_config(config), scope, save_int8)
 
 
 def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
@@ -100,6 +103,7 @@ def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
     for name, value in values.items():
         write(scope, place, name, value)
     baked = program.clone(for_test=False)
+    use_onednn(baked, enabled=False)  # an inference engine chooses its kernels itself
     block = baked.global_block()
     for name in targets:
         block.var(name).persistable = True
