@@ -6,6 +6,9 @@ import zlib  # noqa: F401
 from . import quantizers
 from .compat import legacy_static
 from .graph.verify import verify
+from .inspection.facade import diff, inspect
+from .inspection.live import LiveBoard, LiveFacts
+from .inspection.report import layer_report
 from .qat import observers
 from .qat.calibrate import calibrate
 from .qat.convert import convert
@@ -21,10 +24,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FirstLast",
+    "LiveBoard",
+    "LiveFacts",
     "LoadReport",
     "PerLayer",
     "calibrate",
     "convert",
+    "diff",
+    "inspect",
+    "layer_report",
     "legacy_static",
     "load_state",
     "observers",

@@ -51,11 +51,13 @@ class View:
 
 
 def view(program_or_graph: Any) -> View:
-    """Look at a program's global block, or at a graph.
+    """Look at a program's global block, or at a graph; a view is returned as it is.
 
     Raises:
         TypeError: it is neither.
     """
+    if isinstance(program_or_graph, View):
+        return program_or_graph
     if isinstance(program_or_graph, IrGraph):
         return _of_graph(program_or_graph)
     if hasattr(program_or_graph, "global_block") and hasattr(program_or_graph, "desc"):

@@ -42,7 +42,7 @@ def page_data(model: Model, difference: Difference | None = None) -> dict[str, A
     attributes = _Index()
     owner = {id(op): i for i, one in enumerate(quantized) for op in one.operators}
     lost = difference.lost if difference else ()
-    copies = [one.copy for one in (*quantized, *lost)]
+    copies = [*(one.copy for one in quantized), *(one.copy for one in lost)]
     for op in difference.gone if difference else ():
         if op.scope in copies:
             owner[id(op)] = copies.index(op.scope)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .. import quantizers
 from ..graph.quantizable import QUANTIZABLE_SLOTS
 from ..graph.verify import QUANTIZED
@@ -16,6 +18,7 @@ from .model import BACKWARD, FORWARD, Model, Operator
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy
 QUANTIZER_OPTIMIZER = "quantizer_optimizer"  # name scope of the operators that train quantizers
 
+_MAX_LEVELS = 256
 _CLASSES = {name.lower(): name for name in quantizers.__all__}  # a copy's suffix -> the method
 
 # Paddle's own operators: type -> slot of the quantized result.
@@ -137,10 +140,20 @@ def _stored(op: Operator, model: Model) -> Iterator[Quantizing]:
         names = op.inputs.get(slot, [])
         name = names[int(index)] if index.isdigit() and int(index) < len(names) else ""
         held = model.variables.get(name)
-        if held is not None and held.persistable and "." in name:
-            tensor, _, method = name.rpartition(".")
+        tensor, _, method = name.rpartition(".")
+        if held is not None and held.persistable and tensor and (
+            method in _CLASSES or _has_few_values(model.values.get(name))
+        ):
             axis = 0 if "conv2d" in op.kind else len(held.shape or ()) - 1
-            yield Quantizing(name, tensor, WEIGHT, _CLASSES.get(method, method), {}, axis, stored=True)
+            method = _CLASSES.get(method, method)
+            yield Quantizing(name, tensor, WEIGHT, method, {}, axis, stored=True)
+
+
+def _has_few_values(values: np.ndarray | None) -> bool:
+    """Values repeat as they do on a grid: the name alone does not tell what made them."""
+    if values is None or values.size < 4 * _MAX_LEVELS:
+        return False
+    return np.unique(np.ravel(values)[: 16 * _MAX_LEVELS]).size <= _MAX_LEVELS
 
 
 def _pair(one: Quantizing, model: Model) -> list[Operator]:

@@ -162,21 +162,21 @@ def level_count(grid: Grid) -> int:
     return grid.qmax - grid.qmin + 1
 
 
-def levels_used(quantized: np.ndarray, grid: Grid) -> float:
-    """Share of the levels that quantized values take, 0 to 1; over all channels together."""
+def levels_used(quantized: np.ndarray, grid: Grid) -> set[float]:
+    """Which levels quantized values take, by number; those of all channels together."""
     used: Any
     if isinstance(grid, LevelGrid):
-        if grid.levels.ndim > 1:
-            channels = np.moveaxis(quantized, grid.axis or 0, 0)
-            rows = [_nearest(c.ravel(), levels) for c, levels in zip(channels, grid.levels)]
-            used = np.unique(np.concatenate(rows))
-        else:
-            used = np.unique(quantized)
-        return min(1.0, used.size / level_count(grid))
-    step, offset = (along(v, quantized, grid.axis) for v in (grid.step, grid.offset))
-    integers = np.rint((quantized - offset) / np.where(step == 0, 1, step))
-    used = np.unique(np.clip(integers, grid.qmin, grid.qmax))
-    return used.size / level_count(grid)
+        channels = [quantized] if grid.axis is None else np.moveaxis(quantized, grid.axis, 0)
+        rows = [
+            np.unique(_nearest(np.ravel(values), levels))
+            for values, levels in zip(channels, np.atleast_2d(grid.levels))
+        ]
+        used = np.concatenate(rows)
+    else:
+        step, offset = (along(v, quantized, grid.axis) for v in (grid.step, grid.offset))
+        integers = np.rint((quantized - offset) / np.where(step == 0, 1, step))
+        used = np.unique(np.clip(integers, grid.qmin, grid.qmax))
+    return set(used.tolist())
 
 
 def _nearest(values: np.ndarray, levels: np.ndarray) -> np.ndarray:

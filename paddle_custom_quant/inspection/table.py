@@ -40,7 +40,7 @@ def summary_table(summary: Summary, rows: int | None = 10) -> str:
         lines.append(f"left float   {_counted(kinds, 6)}: {reason}")
     if summary.quantized:
         listed = summary.quantized[:rows]
-        lines += ["", *_columns([_HEADS, *(_row(q) for q in listed)])]
+        lines += ["", *columns([_HEADS, *(_row(q) for q in listed)])]
         if len(listed) < len(summary.quantized):
             lines.append(f"... and {len(summary.quantized) - len(listed)} more quantized tensors")
     return printable("\n".join(lines))
@@ -81,7 +81,8 @@ def _counted(kinds: dict[str, int], most: int) -> str:
     return ", ".join(named + ([f"{rest} others"] if rest else []))
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+def columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines, one column below another."""
     rows = [tuple(printable(cell) for cell in row) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
@@ -92,4 +93,4 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-__all__ = ["printable", "size_text", "span", "summary_table"]
+__all__ = ["columns", "printable", "size_text", "span", "summary_table"]

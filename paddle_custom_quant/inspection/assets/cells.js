@@ -35,7 +35,7 @@ function buildCells() {
     if (op.group >= 0) return groupCell(groups[op.group]);
     // What only prepares a parameter for one operator stands beside that.
     const readers = op.sources.length || !op.reads.length ? [] : op.writes.flatMap((v) => v.readers).filter((r) => r.part === 0);
-    const prepares = readers.length === 1 && op.reads.every((v) => v.persistable) && readers[0].sources.length > 1;
+    const prepares = readers.length === 1 && op.reads.every((v) => v.persistable && v.shape) && readers[0].sources.length > 1;
     return prepares ? forwardCell(readers[0]) : cell(`o${op.id}`);
   };
   const backwardCell = (op) => {

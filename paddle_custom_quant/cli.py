@@ -1,0 +1,24 @@
+"""The command ``paddle-custom-quant``: each room adds its own subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from .inspection import commands as inspection
+
+app = typer.Typer(
+    help="Inspect, compare and check quantized models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+inspection.register(app)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
