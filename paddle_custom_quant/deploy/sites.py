@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.subgraph import prefix
 from ..graph.view import OpView
 from ..qat.built_in import START_SCALE, BuiltIn
 from ..qat.insertion import DESCRIPTION
@@ -80,9 +79,9 @@ def find_sites(program: Any, ops: list[OpView], variables: dict[str, Any], scope
 def _placed(program: Any) -> dict[str, tuple[Target, Quantizer]]:
     inserted = getattr(program, "quantization", None)
     return {
-        prefix(placed.target, quantizer): (placed.target, quantizer)
+        label: (placed.target, quantizer)
         for placed in (inserted.placement if inserted else ())
-        for quantizer in placed.stages
+        for quantizer, label in zip(placed.stages, placed.labels)
     }
 
 

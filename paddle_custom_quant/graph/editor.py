@@ -11,25 +11,11 @@ from typing import Any
 
 from paddle.framework import IrGraph, core
 
-EMPTY = "@EMPTY@"
-GRAD = "@GRAD"
+from .gradients import Gradients
+from .roles import ROLE
+from .slots import EMPTY, GRAD, all_output_names, input_names, output_names
 
-
-def input_names(node: Any, slot: str) -> list[str]:
-    """Variable names in an input slot of an operator node (empty if it has no such slot)."""
-    desc = node.op()
-    return list(desc.input(slot)) if slot in desc.input_names() else []
-
-
-def output_names(node: Any, slot: str) -> list[str]:
-    """Variable names in an output slot of an operator node (empty if it has no such slot)."""
-    desc = node.op()
-    return list(desc.output(slot)) if slot in desc.output_names() else []
-
-
-def all_output_names(node: Any) -> list[str]:
-    """Every real output name of an operator node, in slot order."""
-    return [name for name in node.op().output_arg_names() if name and name != EMPTY]
+__all__ = ["EMPTY", "GRAD", "GraphEditor", "all_output_names", "input_names", "output_names"]
 
 
 class GraphEditor:
@@ -48,7 +34,7 @@ class GraphEditor:
         for node in nodes:
             if node.is_var() and node.var() is not None:
                 self.versions[node.name()].append(node)
-        self._gradient_ops: dict[tuple[str, str], list[Any]] | None = None
+        self.gradients = Gradients(self.ops)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -68,37 +54,8 @@ class GraphEditor:
         return None
 
     def gradient_ops(self, op: Any) -> list[Any]:
-        """Gradient operators of ``op``: same type, fed by the gradient of one of its outputs."""
-        if self._gradient_ops is None:
-            self._gradient_ops = self._index_gradient_ops()
-        found = {}
-        for name in all_output_names(op):
-            for grad in self._gradient_ops.get((op.name(), name), []):
-                if self._same_inputs(op, grad):
-                    found[grad.id()] = grad
-        return list(found.values())
-
-    def _index_gradient_ops(self) -> dict[tuple[str, str], list[Any]]:
-        index: dict[tuple[str, str], list[Any]] = defaultdict(list)
-        for node in self.ops:
-            kind = node.name()
-            if not kind.endswith("_grad"):
-                continue
-            desc = node.op()
-            for slot in desc.input_names():
-                if slot.endswith(GRAD):
-                    for name in desc.input(slot):
-                        index[kind[: -len("_grad")], name.split(GRAD)[0]].append(node)
-        return index
-
-    @staticmethod
-    def _same_inputs(op: Any, grad: Any) -> bool:
-        slots = set(grad.op().input_names())
-        return all(
-            list(op.op().input(slot)) == list(grad.op().input(slot))
-            for slot in op.op().input_names()
-            if slot in slots and grad.op().input(slot)
-        )
+        """The gradient operators of ``op``."""
+        return self.gradients.of(op)
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -116,9 +73,35 @@ class GraphEditor:
         desc.set_dtype(source.dtype())
         return self.add_variable(desc)
 
+    def fresh(self, name: str) -> str:
+        """``name``, or with a number behind it if a variable has that name already."""
+        number, found = 1, name
+        while found in self.versions:
+            found, number = f"{name}@{number}", number + 1
+        return found
+
     def new_version(self, node: Any) -> Any:
         """Create the next version of the variable of ``node``."""
         return self.add_variable(node.var())
+
+    def add_operator(
+        self,
+        kind: str,
+        role: int,
+        inputs: dict[str, list[Any]],
+        outputs: dict[str, list[Any]],
+        **attributes: Any,
+    ) -> Any:
+        """Create an operator whose slots hold the given variable nodes."""
+        desc = core.OpDesc()
+        desc.set_type(kind)
+        for slot, nodes in inputs.items():
+            desc.set_input(slot, [node.name() for node in nodes])
+        for slot, nodes in outputs.items():
+            desc.set_output(slot, [node.name() for node in nodes])
+        for name, value in {ROLE: role, **attributes}.items():
+            desc._set_attr(name, value)
+        return self.add_op(desc, _all(inputs), _all(outputs))
 
     def add_op(self, desc: Any, inputs: list[Any], outputs: list[Any]) -> Any:
         """Create an operator node from an OpDesc whose names are those of the given nodes.
@@ -189,6 +172,12 @@ class GraphEditor:
             self.unlink(op, old)
         self.link(op, new)
 
+    def add_output(self, op: Any, slot: str, index: int, name: str, like: Any) -> Any:
+        """Let one entry of an output slot write a new variable that is like node ``like``."""
+        node = self.add_variable_like(name, like)
+        self.replace_output(op, slot, index, node)
+        return node
+
     def remove_input(self, op: Any, slot: str, node: Any) -> None:
         """Take a node out of an operator's list slot."""
         op.op().set_input(slot, [name for name in input_names(op, slot) if name != node.name()])
@@ -198,3 +187,7 @@ class GraphEditor:
         """Delete a variable node that nothing reads or writes."""
         self.versions[node.name()].remove(node)
         core.graph_safe_remove_nodes(self._core, {node})
+
+
+def _all(slots: dict[str, list[Any]]) -> list[Any]:
+    return [node for nodes in slots.values() for node in nodes]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import paddle
 from paddle.base.data_feeder import convert_dtype
-from paddle.framework import core
 
 from .. import compat
 from ..quantizers.base import Parameter, Quantizer
 from ..target import GRADIENT, Target
-
-ROLE = core.op_proto_and_checker_maker.kOpRoleAttrName()
-FORWARD = int(core.op_proto_and_checker_maker.OpRole.Forward)
-BACKWARD = int(core.op_proto_and_checker_maker.OpRole.Backward)
-OPTIMIZE = int(core.op_proto_and_checker_maker.OpRole.Optimize)
+from .roles import BACKWARD, FORWARD, ROLE
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,10 @@ def prefix(target: Target, quantizer: Quantizer) -> str:
 
 
 def trace(
-    quantizer: Quantizer, target: Target, start: dict[str, Parameter] | None = None
+    quantizer: Quantizer,
+    target: Target,
+    start: dict[str, Parameter] | None = None,
+    label: str | None = None,
 ) -> Subgraph:
     """Record ``quantizer`` on ``target``.
 
@@ -98,6 +96,7 @@ def trace(
         quantizer: what to record.
         target: the tensor it is for.
         start: its parameters with start values; by default ``quantizer.parameters(target)``.
+        label: what the names of all that is made start with; by default :func:`prefix`.
 
     Raises:
         TypeError: the function returns no tensor.
@@ -106,7 +105,7 @@ def trace(
     """
     start = quantizer.parameters(target) if start is None else start
     main, startup = paddle.static.Program(), paddle.static.Program()
-    name = prefix(target, quantizer)
+    name = label or prefix(target, quantizer)
     with paddle.static.program_guard(main, startup), compat.prefixed_names(main, f"{name}."):
         block = main.global_block()
         x = block.create_var(
@@ -127,8 +126,17 @@ def trace(
             dy, gradients = (
                 (y.name, {x.name: y.name})
                 if quantizer.passes_gradient or target.role == GRADIENT
-                else _differentiate(block, x, y, list(learned.values()))
+                else _differentiate(
+                    block,
+                    x,
+                    y,
+                    list(learned.values()),
+                    lambda dy: quantizer.incoming_gradient(dy, x, y, target, **owned),
+                )
             )
+            if quantizer.adds_gradient:
+                own = quantizer.added_gradient(x, y, target, **owned)
+                gradients[x.name] = (block.var(gradients[x.name]) + own).name
     _check_blocks(main, quantizer, target)
     forward = [op.desc for op in block.ops[:split]]
     backward = [op.desc for op in block.ops[split:]]
@@ -212,11 +220,13 @@ def _check_blocks(program: paddle.static.Program, quantizer: Quantizer, target: 
         )
 
 
-def _differentiate(block: Any, x: Any, y: Any, learned: list[Any]) -> tuple[str, dict[str, str]]:
+def _differentiate(
+    block: Any, x: Any, y: Any, learned: list[Any], incoming: Callable[[Any], Any]
+) -> tuple[str, dict[str, str]]:
     dy = block.create_var(name=f"{y.name}@SEED", shape=list(y.shape), dtype=y.dtype)
     dy.stop_gradient = False
     inputs = [x, *learned]
-    gradients = paddle.static.gradients([y], inputs, target_gradients=[dy])
+    gradients = paddle.static.gradients([y], inputs, target_gradients=[incoming(dy)])
     named = {v.name: g.name for v, g in zip(inputs, gradients) if g is not None}
     if x.name not in named:
         named[x.name] = paddle.zeros_like(x).name

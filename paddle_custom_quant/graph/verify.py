@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from .editor import EMPTY, GRAD
 from .quantizable import QUANTIZABLE_SLOTS
-from .subgraph import BACKWARD, OPTIMIZE, ROLE
+from .roles import BACKWARD, OPTIMIZE, ROLE
 from .view import OpView, View, view
 
 QUANTIZED = "quantized_inputs"  # attribute of a quantized operator: ["Input:0", "Filter:0"]

@@ -10,7 +10,6 @@ import numpy as np
 import paddle
 
 from .. import compat
-from ..graph.subgraph import prefix
 from ..quantizers.base import Sample
 from ..target import ACTIVATION
 from .insertion import weight_sample
@@ -65,8 +64,7 @@ def calibrate(
                 continue
             sample = held
         samples[placed.target.name] = sample
-        for quantizer in placed.stages:
-            label = prefix(placed.target, quantizer)
+        for quantizer, label in zip(placed.stages, placed.labels):
             for key, parameter in quantizer.parameters(placed.target, sample).items():
                 write(scope, place, parameter.name or f"{label}.{key}", parameter.value)
     return samples

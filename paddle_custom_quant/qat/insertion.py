@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 
 from ..graph.editor import GraphEditor
-from ..graph.splice import splice
-from ..graph.subgraph import Subgraph, TracedParameter, prefix, trace
+from ..graph.splice import Splicer
+from ..graph.subgraph import Subgraph, TracedParameter, trace
 from ..graph.verify import QUANTIZED, Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
 from ..quantizers.description import describe
@@ -72,13 +72,13 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
             "as in executor=paddle.static.Executor(place)."
         )
     gradients: dict[str, list[Any]] = defaultdict(list)
+    splicer = Splicer(editor)
     for placed, subgraphs in traced:
-        for quantizer, subgraph in zip(placed.stages, subgraphs):
-            label = prefix(placed.target, quantizer)
-            made = splice(editor, subgraph, label, list(placed.sockets))
+        for quantizer, label, subgraph in zip(placed.stages, placed.labels, subgraphs):
+            made = splicer.splice(subgraph, label, placed.sockets)
             made.quantized.inputs[0].op()._set_attr(DESCRIPTION, _description(placed, quantizer))
-            for name, node in made.gradients.items():
-                gradients[name].append(node)
+            for name, nodes in made.gradients.items():
+                gradients[name] += nodes
         _mark(placed)
     schedule = None
     if gradients and trains:
@@ -107,10 +107,10 @@ def _refuse_unsound(findings: set[Finding]) -> None:
 def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
     sample = weight_sample(placed, environment.scope)
     subgraphs = []
-    for quantizer in placed.stages:
+    for quantizer, label in zip(placed.stages, placed.labels):
         try:
             start = quantizer.parameters(placed.target, sample)
-            subgraphs.append(trace(quantizer, placed.target, start))
+            subgraphs.append(trace(quantizer, placed.target, start, label))
         except Exception as error:
             if isinstance(quantizer, FunctionQuantizer):
                 text = error.args[0] if error.args else error

@@ -10,8 +10,8 @@ from paddle.optimizer.lr import LRScheduler
 
 from .. import compat
 from ..graph.editor import GraphEditor
-from ..graph.splice import add_operator
-from ..graph.subgraph import BACKWARD, OPTIMIZE, ROLE, TracedParameter
+from ..graph.roles import BACKWARD, OPTIMIZE, ROLE
+from ..graph.subgraph import TracedParameter
 from ..graph.transplant import Transplant
 
 NAMES = "quantizer_optimizer."
@@ -73,7 +73,7 @@ def _total(editor: GraphEditor, nodes: list[Any]) -> Any:
     if len(nodes) == 1:
         return nodes[0]
     total = editor.add_variable_like(f"{nodes[0].name()}@TOTAL", nodes[0])
-    add_operator(editor, "sum", BACKWARD, {"X": nodes}, {"Out": [total]})
+    editor.add_operator("sum", BACKWARD, {"X": nodes}, {"Out": [total]})
     return total
 
 

@@ -11,13 +11,13 @@ from paddle.base.data_feeder import convert_dtype
 
 from ..graph.editor import GRAD, GraphEditor, all_output_names, input_names
 from ..graph.quantizable import quantizable_inputs
+from ..graph.roles import is_forward
 from ..graph.splice import Socket
-from ..graph.subgraph import ROLE, prefix
+from ..graph.subgraph import prefix
 from ..quantizers.base import Quantizer
 from ..target import ACTIVATION, GRADIENT, WEIGHT, Reader, Target
 from .rules import Rule
 
-NOT_FORWARD = 0x1 | 0x2 | 0x10  # backward, optimizer and learning-rate operators
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 TRANSPOSED = {"matmul": "transpose_Y", "matmul_v2": "trans_y"}
 
@@ -59,10 +59,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Placed:
-    """One tensor and the quantizers it runs through, in order (preprocessing first)."""
+    """One tensor and the quantizers it runs through, in order (preprocessing first).
+
+    Attributes:
+        target: the tensor.
+        stages: the quantizers.
+        labels: for each, the name of its output; its parameters' names start with it. It is
+            ``<tensor>.<method>``, with a number where the tensor has that method twice.
+        root: the parameter that a weight is or is computed from.
+        sockets: the inputs that will read the quantized copy.
+    """
 
     target: Target
     stages: tuple[Quantizer, ...]
+    labels: tuple[str, ...]
     root: str = ""
     sockets: tuple[Socket, ...] = field(default=(), repr=False, compare=False)
 
@@ -74,7 +84,7 @@ class Placed:
     @property
     def label(self) -> str:
         """Name of the quantized copy."""
-        return prefix(self.target, self.quantizer)
+        return self.labels[-1]
 
 
 @dataclass(frozen=True)
@@ -135,10 +145,11 @@ def decide(editor: GraphEditor, request: Request) -> Placement:
     for role, rule in request.rules().items():
         if rule:
             rule.finish(use.single for use in uses if use.single and use.single.role == role)
-    return Placement(tuple(_placed(stages, group) for (_, stages), group in groups.items()))
+    taken: set[str] = set()
+    return Placement(tuple(_placed(stages, group, taken) for (_, stages), group in groups.items()))
 
 
-def _placed(stages: tuple[Quantizer, ...], uses: list[_Use]) -> Placed:
+def _placed(stages: tuple[Quantizer, ...], uses: list[_Use], taken: set[str]) -> Placed:
     first = uses[0].single
     assert first is not None
     target = replace(
@@ -147,7 +158,16 @@ def _placed(stages: tuple[Quantizer, ...], uses: list[_Use]) -> Placed:
         first=any(use.single.first for use in uses if use.single),
         last=any(use.single.last for use in uses if use.single),
     )
-    return Placed(target, stages, uses[0].root, tuple(use.socket for use in uses))
+    labels = tuple(_free_label(prefix(target, quantizer), taken) for quantizer in stages)
+    return Placed(target, stages, labels, uses[0].root, tuple(use.socket for use in uses))
+
+
+def _free_label(label: str, taken: set[str]) -> str:
+    number, free = 2, label
+    while free in taken:
+        free, number = f"{label}_{number}", number + 1
+    taken.add(free)
+    return free
 
 
 def _stages(target: Target, request: Request) -> tuple[Quantizer, ...]:
@@ -199,7 +219,7 @@ def _uses(editor: GraphEditor, request: Request) -> Iterator[_Use]:
         kind = op.name()
         if kind not in request.weight_ops and kind not in request.activation_ops:
             continue
-        if int(_attribute(op, ROLE, 0)) & NOT_FORWARD or _skipped(op, request.skip):
+        if not is_forward(op.op()) or _skipped(op, request.skip):
             continue
         inputs = quantizable_inputs(op.op())
         weights = [name for _, _, name in inputs if name in constants]
@@ -233,7 +253,7 @@ def _constants(editor: GraphEditor) -> dict[str, str]:
     """Names that hold parameters or what is computed from them alone -> the parameter."""
     found = {name: name for name, nodes in editor.versions.items() if nodes[0].var().persistable()}
     for op in editor.ops:
-        if int(_attribute(op, ROLE, 0)) & NOT_FORWARD:
+        if not is_forward(op.op()):
             continue
         names = [name for name in op.op().input_arg_names() if name]
         if names and all(name in found for name in names):
