@@ -10,6 +10,7 @@ from .lq_net import LQNet
 from .lsq import LSQ
 from .lsq_plus import LSQPlus
 from .n2uq import N2UQ
+from .oscillation import DampOscillation, FreezeOscillation, damping_schedule
 from .pact import PACT, PACTClip
 from .power_of_two import PowerOfTwoScale
 from .qil import QIL
@@ -28,9 +29,11 @@ __all__ = [
     "TQT",
     "APoT",
     "AbsMax",
+    "DampOscillation",
     "DoReFaActivation",
     "DoReFaGradient",
     "DoReFaWeight",
+    "FreezeOscillation",
     "LQNet",
     "LSQPlus",
     "LevelGrid",
@@ -42,5 +45,6 @@ __all__ = [
     "Quantizer",
     "Sample",
     "UniformGrid",
+    "damping_schedule",
     "quantize_k",
 ]

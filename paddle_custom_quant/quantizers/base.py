@@ -38,7 +38,8 @@ class Quantizer:
 
     ``min_bits`` (signed: ``min_signed_bits``) and ``max_bits`` are the widths the method is defined
     for. ``passes_gradient`` says that the gradient passes unchanged, without operators of its own;
-    ``replaces_gradient`` that :meth:`incoming_gradient` does something.
+    ``replaces_gradient`` that :meth:`incoming_gradient` does something, ``adds_gradient`` that
+    :meth:`added_gradient` does.
     """
 
     bits: int
@@ -48,6 +49,7 @@ class Quantizer:
     max_bits = MAX_BITS
     passes_gradient = False
     replaces_gradient = False
+    adds_gradient = False
 
     def __post_init__(self) -> None:
         """Check the description; a subclass that overrides this calls it too."""
@@ -157,6 +159,13 @@ class Quantizer:
             parameters: as in :meth:`quantize`.
         """
         return gradient
+
+    def added_gradient(self, x: Any, y: Any, target: Target, **parameters: Any) -> Any:
+        """What is added to the gradient of x: that of a penalty on x of the method's own.
+
+        Called where ``adds_gradient`` is set. Arguments as in :meth:`incoming_gradient`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define added_gradient().")
 
     def grid(
         self, target: Target, values: np.ndarray | None, **parameters: np.ndarray

@@ -51,6 +51,11 @@ class UniformWrapper(UniformQuantizer):
         return self.quantizer.replaces_gradient
 
     @property
+    def adds_gradient(self) -> bool:  # type: ignore[override]
+        """As the inner quantizer."""
+        return self.quantizer.adds_gradient
+
+    @property
     def method(self) -> str:
         """Name of the inner quantizer."""
         return self.quantizer.method
@@ -90,6 +95,10 @@ class UniformWrapper(UniformQuantizer):
     ) -> Any:
         """That of the inner quantizer."""
         return self.quantizer.incoming_gradient(gradient, x, y, target, **parameters)
+
+    def added_gradient(self, x: Any, y: Any, target: Target, **parameters: Any) -> Any:
+        """That of the inner quantizer."""
+        return self.quantizer.added_gradient(x, y, target, **parameters)
 
 
 __all__ = ["UniformWrapper"]
