@@ -3,7 +3,7 @@
 # Before Paddle: the wheel of 2.6 exports zlib's symbols, and a zlib loaded after it crashes.
 import zlib  # noqa: F401
 
-from . import quantizers
+from . import _paddle, quantizers  # noqa: F401
 from .compat import legacy_static
 from .graph.verify import verify
 from .inspection.facade import diff, inspect

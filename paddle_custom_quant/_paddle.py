@@ -1,0 +1,14 @@
+"""Paddle and PaddleSlim, imported without their reports on ccache and setuptools, which matter to nobody here."""
+
+from __future__ import annotations
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "No ccache found")
+    warnings.filterwarnings("ignore", "Setuptools is replacing distutils")
+    import paddle
+    import paddle.utils.cpp_extension
+    import paddleslim
+
+__all__ = ["paddle", "paddleslim"]
