@@ -1,4 +1,4 @@
-"""Paddle and PaddleSlim, imported without their reports on ccache and setuptools, which matter to nobody here."""
+"""Paddle and PaddleSlim, imported without their reports on ccache and setuptools."""
 
 from __future__ import annotations
 
