@@ -155,6 +155,35 @@ def fetch_gradients(
     """Run the program once and fetch the gradient variables ``names``, by parameter."""
     with paddle.static.scope_guard(scope):
         first, *rest = paddle.static.Executor(paddle.CPUPlace()).run(
-            program, feed=feed, fetch_list=[loss, *names.values()]
+            program, feed=dict(feed), fetch_list=[loss, *names.values()]
         )
     return Gradients(first, dict(zip(names, rest)))
+
+
+def assert_equal_by_hand(
+    loss: Callable[[], Any],
+    feed: dict[str, np.ndarray],
+    weight: Optional[Function],
+    activation: Optional[Function],
+    ops: tuple[str, ...] = OPS,
+    hand_loss: Optional[Callable[[], Any]] = None,
+    **settings: Any,
+) -> tuple[Any, Gradients]:
+    """Insertion into ``loss()`` gives the loss and gradients of its by-hand version, in float64.
+
+    ``hand_loss`` builds that version where the functions are not simply applied to what ``ops``
+    read. To be called inside ``legacy_static`` with float64 as the default dtype.
+
+    Returns:
+        The quantized program, and its gradients.
+    """
+    hand = train_program(hand_loss or loss, None if hand_loss else by_hand(weight, activation, ops))
+    plain = train_program(loss)
+    scope = paddle.static.Scope()
+    with paddle.static.scope_guard(scope):
+        paddle.static.Executor(paddle.CPUPlace()).run(hand.startup)
+        ours = quantize(plain.main, weight, activation, ops, **settings)
+    expected = gradients(hand.main, hand.loss, feed, scope)
+    found = gradients(ours, plain.loss, feed, scope)
+    assert found.difference(expected) <= 1e-10
+    return ours, found

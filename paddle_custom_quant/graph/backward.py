@@ -12,7 +12,7 @@ from typing import Any
 from paddle.framework import core
 
 from .editor import GraphEditor
-from .gradients import GradientSocket, Pattern
+from .gradients import INPUT, GradientSocket, Pattern
 from .roles import BACKWARD, ROLE, is_forward
 from .slots import EMPTY, GRAD, all_output_names, input_names
 
@@ -26,6 +26,7 @@ class Backward:
         self._editor = editor
         self._gradients = editor.gradients
         self._reached: dict[int, dict[str, Any]] = {}
+        self._blocked = set(_blocked(editor)) if editor.gradients else set()
 
     def sockets(self, op: Any, slot: str, index: int) -> list[GradientSocket]:
         """Where gradient operators of ``op`` meet one of its inputs, made if there are none.
@@ -54,7 +55,7 @@ class Backward:
         """(variable, reader, slot, index) of what reads the outputs of ``op`` differentiably."""
         for name in dict.fromkeys(all_output_names(op)):
             node = self._editor.output_node(op, name)
-            if node.var().stop_gradient() or not _is_float(node):
+            if node.id() in self._blocked or not _is_float(node):
                 continue
             for reader in node.outputs:
                 if reader.op() is None or not is_forward(reader.op()) or _has_blocks(reader):
@@ -95,14 +96,26 @@ class Backward:
 
     def _make(self, op: Any, slot: str, index: int) -> list[GradientSocket]:
         """Add the gradient operators of ``op`` for one input; they do not write anything yet."""
-        known = self._reached.get(op.id())
-        if not known:
-            return []
         descs, _ = core.get_grad_op_desc(op.op(), set(), [])
-        for pattern, desc in zip(self._gradients.patterns(op), descs):
-            if pattern.written(slot, index) is not None:
-                self._gradients.add(op, pattern, self._add(op, pattern, desc, known))
+        for known in self._incoming(op):
+            for pattern, desc in zip(self._gradients.patterns(op), descs):
+                if pattern.written(slot, index) is not None:
+                    self._gradients.add(op, pattern, self._add(op, pattern, desc, known))
         return self._gradients.sockets(op, slot, index)
+
+    def _incoming(self, op: Any) -> list[dict[str, Any]]:
+        """Gradients of the outputs of ``op`` by name, once for each backward pass."""
+        if op.id() in self._reached:
+            return [self._reached[op.id()]] if self._reached[op.id()] else []
+        pairs = self._gradients.pairs(op)  # an operator that has one for each input, but not all
+        return [
+            {
+                name: self._editor.input_node(grad, gradient)
+                for name, gradient in pattern.incoming(op, grad).items()
+            }
+            for pattern, grad in pairs
+            if pattern is pairs[0][0]
+        ]
 
     def _add(self, op: Any, pattern: Pattern, source: Any, known: dict[str, Any]) -> Any:
         desc = core.OpDesc()
@@ -111,7 +124,12 @@ class Backward:
         for slot in source.input_names():
             names = list(source.input(slot))
             for i, name in enumerate(names):
-                node = self._node(op, name, (slot, i) in pattern.gradients, known)
+                if (slot, i) in pattern.gradients:
+                    node = self._known(op, name[: -len(GRAD)], known)
+                elif pattern.reads[slot, i][0] == INPUT:
+                    node = self._editor.input_node(op, name)
+                else:
+                    node = self._editor.output_node(op, name)
                 names[i] = node.name()
                 inputs.append(node)
             desc.set_input(slot, names)
@@ -120,19 +138,34 @@ class Backward:
         desc._set_attr(ROLE, BACKWARD)
         return self._editor.add_op(desc, inputs, [])
 
-    def _node(self, op: Any, name: str, gradient: bool, known: dict[str, Any]) -> Any:
-        if not gradient:
-            return self._editor.input_node(op, name) or self._editor.output_node(op, name)
-        name = name[: -len(GRAD)]
+    def _known(self, op: Any, name: str, known: dict[str, Any]) -> Any:
+        """The gradient of an output of ``op``: zeros if it has none."""
         if name not in known:
-            known[name] = self._zeros(self._editor.output_node(op, name))
+            node = self._editor.output_node(op, name)
+            zeros = self._editor.add_variable_like(self._editor.fresh(f"{name}{GRAD}"), node)
+            slots = {"X": [node]}, {"Out": [zeros]}
+            self._editor.add_operator("fill_any_like", BACKWARD, *slots, value=0.0, dtype=-1)
+            known[name] = zeros
         return known[name]
 
-    def _zeros(self, node: Any) -> Any:
-        zeros = self._editor.add_variable_like(self._editor.fresh(f"{node.name()}{GRAD}"), node)
-        slots = {"X": [node]}, {"Out": [zeros]}
-        self._editor.add_operator("fill_any_like", BACKWARD, *slots, value=0.0, dtype=-1)
-        return zeros
+
+def _blocked(editor: GraphEditor) -> Iterator[int]:
+    """Ids of variables through which the caller lets no gradient flow.
+
+    Paddle also marks what is computed from such variables alone.
+    """
+    for op in editor.ops:
+        outputs = [node for node in op.outputs if _stops(node)]
+        if outputs and is_forward(op.op()) and not all(map(_stops, _variables(op.inputs))):
+            yield from (node.id() for node in outputs)
+
+
+def _variables(nodes: list[Any]) -> list[Any]:
+    return [node for node in nodes if node.var() is not None]
+
+
+def _stops(node: Any) -> bool:
+    return node.var() is not None and node.var().stop_gradient()
 
 
 def _is_float(node: Any) -> bool:

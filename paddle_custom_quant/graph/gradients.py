@@ -18,7 +18,7 @@ from .slots import EMPTY, GRAD, input_names, output_names
 
 Entry = tuple[str, int]
 Origin = tuple[str, str, int]
-_INPUT, _OUTPUT = "input", "output"
+INPUT, OUTPUT = "input", "output"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Pattern:
 
     def written(self, slot: str, index: int) -> Entry | None:
         """The output entry for the gradient of an input of the operator."""
-        wanted = (_INPUT, slot, index)
+        wanted = (INPUT, slot, index)
         return next((entry for entry, origin in self.writes.items() if origin == wanted), None)
 
     def socket(self, op: Any, slot: str, index: int) -> GradientSocket | None:
@@ -66,8 +66,13 @@ class Pattern:
         writes = self.written(slot, index)
         if writes is None:
             return None
-        reads = (e for e, origin in self.reads.items() if origin == (_INPUT, slot, index))
+        reads = (e for e, origin in self.reads.items() if origin == (INPUT, slot, index))
         return GradientSocket(op, tuple(e for e in reads if _name(op, e)), writes)
+
+
+    def incoming(self, op: Any, grad: Any) -> dict[str, str]:
+        """Output of ``op`` -> its gradient, which gradient operator ``grad`` reads."""
+        return {original(op, origin): _name(grad, e) for e, origin in self.gradients.items()}
 
 
 class Gradients:
@@ -94,16 +99,16 @@ class Gradients:
 
     def of(self, op: Any) -> list[Any]:
         """The gradient operators of ``op``."""
-        return [grad for _, grad in self._pairs(op)]
+        return [grad for _, grad in self.pairs(op)]
 
     def sockets(self, op: Any, slot: str, index: int) -> list[GradientSocket]:
         """Where the gradient operators of ``op`` meet one of its inputs."""
-        sockets = (pattern.socket(grad, slot, index) for pattern, grad in self._pairs(op))
+        sockets = (pattern.socket(grad, slot, index) for pattern, grad in self.pairs(op))
         return [socket for socket in sockets if socket]
 
     def add(self, op: Any, pattern: Pattern, grad: Any) -> None:
         """Remember a gradient operator that was made for ``op``."""
-        self._pairs(op).append((pattern, grad))
+        self.pairs(op).append((pattern, grad))
 
     def patterns(self, op: Any) -> list[Pattern]:
         """What the gradient operators of an operator of this kind look like."""
@@ -117,7 +122,8 @@ class Gradients:
             self._patterns[key] = _patterns(desc)
         return self._patterns[key]
 
-    def _pairs(self, op: Any) -> list[tuple[Pattern, Any]]:
+    def pairs(self, op: Any) -> list[tuple[Pattern, Any]]:
+        """The gradient operators of ``op``, each with its pattern."""
         if op.id() not in self._found:
             self._found[op.id()] = list(self._search(op)) if self else []
         return self._found[op.id()]
@@ -137,7 +143,7 @@ class Gradients:
 def original(op: Any, origin: Origin) -> str:
     """The variable in an entry of an operator."""
     side, slot, index = origin
-    return (input_names if side == _INPUT else output_names)(op, slot)[index]
+    return (input_names if side == INPUT else output_names)(op, slot)[index]
 
 
 def _fits(pattern: Pattern, op: Any, grad: Any) -> bool:
@@ -159,8 +165,8 @@ def _patterns(desc: Any) -> list[Pattern]:
     marked, origins = core.OpDesc(), {}
     marked.copy_from(desc)
     for side, slots, names, rename in (
-        (_INPUT, desc.input_names(), desc.input, marked.set_input),
-        (_OUTPUT, desc.output_names(), desc.output, marked.set_output),
+        (INPUT, desc.input_names(), desc.input, marked.set_input),
+        (OUTPUT, desc.output_names(), desc.output, marked.set_output),
     ):
         for slot in slots:
             entries = [(side, slot, i) for i in range(len(names(slot)))]
