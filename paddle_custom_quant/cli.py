@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from .deploy import commands as deploy
 from .inspection import commands as inspection
 
 app = typer.Typer(
-    help="Inspect, compare and check quantized models.",
+    help="Inspect, compare, check and deploy quantized models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 inspection.register(app)
+deploy.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,24 @@
+"""From a trained, quantized program to integers in inference engines, and the proof of it."""
+
+from .export import export
+from .freeze import freeze
+from .frozen import FrozenModel, Grid, IntegerWeight, Layer
+from .onnx_model import write_onnx
+from .paddle_model import write_paddle
+from .parity import compare
+from .reference import run_reference
+from .saved import load_program
+
+__all__ = [
+    "FrozenModel",
+    "Grid",
+    "IntegerWeight",
+    "Layer",
+    "compare",
+    "export",
+    "freeze",
+    "load_program",
+    "run_reference",
+    "write_onnx",
+    "write_paddle",
+]

@@ -21,6 +21,7 @@ class OnnxGraph:
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
         self._taken = set(taken)
+        self._held: dict[Any, str] = {}
         self.opset = 13
 
     def fresh(self, name: str) -> str:
@@ -32,9 +33,12 @@ class OnnxGraph:
         return unique
 
     def constant(self, name: str, value: Any, dtype: str = "float32") -> str:
-        """Add an initializer and return its name."""
-        unique = self.fresh(name)
+        """Add an initializer, or find one of the same content, and return its name."""
         array = np.asarray(value, dtype=dtype)
+        key = dtype, array.shape, array.tobytes()
+        if key in self._held:
+            return self._held[key]
+        unique = self._held[key] = self.fresh(name)
         self.initializers[unique] = self._numpy_helper.from_array(array, unique)
         return unique
 
@@ -50,14 +54,13 @@ class OnnxGraph:
 
     def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
-        output = output or self.fresh(f"{inputs[0]}.{kind.lower()}")
+        output = output or self.fresh(f"{inputs[0]}.{kind[0].lower()}")
         self.add_many(kind, inputs, [output], **attributes)
         return output
 
     def add_many(self, kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
         """Append a node."""
-        name = f"{outputs[0]}.{kind}"
-        node = self._helper.make_node(kind, inputs, outputs, name=name, **attributes)
+        node = self._helper.make_node(kind, inputs, outputs, name=outputs[0], **attributes)
         self.nodes.append(node)
 
     def needs(self, opset: int) -> None:

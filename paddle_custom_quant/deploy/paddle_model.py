@@ -29,7 +29,9 @@ from .weights import in_int8
 _INT8_MAX = 127
 
 
-def write_paddle(frozen: FrozenModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+def write_paddle(
+    frozen: FrozenModel, path: str | Path, *, exact: bool = False, overwrite: bool = False
+) -> list[Path]:
     """Write ``path.pdmodel`` and ``path.pdiparams``.
 
     They hold standard operators only. Weights are int8, each with one ``dequantize_linear``;
@@ -39,6 +41,8 @@ def write_paddle(frozen: FrozenModel, path: str | Path, *, overwrite: bool = Fal
     Args:
         frozen: what to write.
         path: without a suffix.
+        exact: store weights whose integers do not fit int8 (DoReFa's at 8 bits) as floats, four
+            times as large. By default they are rounded to 127 steps of each channel's largest.
         overwrite: replace files that are there.
 
     Returns:
@@ -50,26 +54,33 @@ def write_paddle(frozen: FrozenModel, path: str | Path, *, overwrite: bool = Fal
     """
     paths = [Path(f"{path}.pdmodel"), Path(f"{path}.pdiparams")]
     refuse_existing(paths, overwrite)
-    scope = static.Scope()
-    with compat.legacy_static(), static.scope_guard(scope):
-        writer = build_program(frozen, scope)
-        feeds = [writer.block.var(name) for name in frozen.inputs]
-        fetches = [writer.block.var(name) for name in frozen.outputs]
-        program = static.normalize_program(writer.program, feeds, fetches)
-        executor = static.Executor(paddle.CPUPlace())
-        contents = [
-            static.serialize_program(feeds, fetches, program=program),
-            static.serialize_persistables(feeds, fetches, executor, program=program),
-        ]
-    write_files(dict(zip(paths, contents)), overwrite)
+    write_files(dict(zip(paths, serialized(frozen, exact=exact))), overwrite)
     return paths
 
 
-def build_program(frozen: FrozenModel, scope: Any) -> ProgramWriter:
+def serialized(frozen: FrozenModel, *, exact: bool = False) -> tuple[bytes, bytes]:
+    """The contents of the two files that :func:`write_paddle` writes."""
+    scope = static.Scope()
+    with compat.legacy_static(), static.scope_guard(scope):
+        writer = build_program(frozen, scope, exact)
+        feeds = [writer.block.var(name) for name in frozen.inputs]
+        fetches = [writer.block.var(name) for name in frozen.outputs]
+        program = static.normalize_program(writer.program, feeds, fetches)
+        for op in program.global_block().ops:
+            # Where in Python it was appended: paths of this machine, and half of a small file.
+            op.desc.remove_attr("op_callstack")
+        executor = static.Executor(paddle.CPUPlace())
+        return (
+            static.serialize_program(feeds, fetches, program=program),
+            static.serialize_persistables(feeds, fetches, executor, program=program),
+        )
+
+
+def build_program(frozen: FrozenModel, scope: Any, exact: bool = False) -> ProgramWriter:
     """The frozen model as a program of the old kind, its values set in ``scope``."""
     writer = ProgramWriter(frozen, scope)
     with static.program_guard(writer.program, static.Program()):
-        writer.write()
+        writer.write(exact)
     return writer
 
 
@@ -83,8 +94,8 @@ class ProgramWriter:
         self.block = self.program.global_block()
         self.place = paddle.CPUPlace()
 
-    def write(self) -> None:
-        """Append everything."""
+    def write(self, exact: bool = False) -> None:
+        """Append everything; ``exact``: weights that int8 would round stay float."""
         for name, info in self.frozen.inputs.items():
             static.data(name, [*info.shape], info.dtype)
         for name, value in self.frozen.constants.items():
@@ -95,7 +106,11 @@ class ProgramWriter:
             if layer.kind in WEIGHTED and layer.inputs[1] in self.frozen.weights
         }
         for name, weight in self.frozen.weights.items():
-            self._weight(name, in_int8(weight, axes.get(name, 0))[0])
+            fitted, error = in_int8(weight, axes.get(name, 0))
+            if exact and error:
+                self._constant(name, weight.real())
+            else:
+                self._weight(name, fitted)
         integer = {layer.name for layer in self.frozen.integer_layers()}
         for layer in self.frozen.layers:
             if layer.name in integer:
@@ -252,4 +267,4 @@ def _fill(slots: tuple[str, ...], names: tuple[str, ...]) -> dict[str, list[str]
     return filled
 
 
-__all__ = ["build_program", "write_paddle"]
+__all__ = ["build_program", "serialized", "write_paddle"]

@@ -1,0 +1,119 @@
+"""The commands ``export`` and ``compare``.
+
+Both leave with code 2 and one line on what is wrong where a model or input cannot be used;
+``compare`` leaves with code 1 if an engine could not run what it was given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from ..inspection.commands import _one_line as one_line
+
+_MODEL = "A trained, quantized test program as paddle.static.save wrote it (.pdmodel, .pdparams)."
+ModelPath = Annotated[Path, typer.Argument(help=_MODEL, show_default=False)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+Formats = Annotated[
+    str, typer.Option("--formats", help="Of paddle, onnx and onnx-int4, separated by commas.")
+]
+
+
+def export_command(
+    model: ModelPath,
+    output: Annotated[Path, typer.Argument(help="Files to write, without suffix.")],
+    formats: Formats = "paddle,onnx",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Turn a trained program into integers, for Paddle Inference, ONNX Runtime and OpenVINO."""
+    from ..compat import legacy_static
+    from .export import export, files_of
+    from .saved import load_program
+
+    with one_line(debug), legacy_static():
+        names = [name.strip() for name in formats.split(",") if name.strip()]
+        program, scope = load_program(model)
+        frozen = export(program, scope, output, names, overwrite=overwrite)
+        layers, integer = frozen.weighted_layers(), frozen.integer_layers()
+        typer.echo(f"{len(integer)} of {len(layers)} layers are integers.")
+        for note in frozen.notes:
+            typer.echo(f"note: {note.tensor}: {note.text}")
+        for name in names:
+            for file in files_of(output, name):
+                typer.echo(f"{file}  {file.stat().st_size / 1000:.1f} kB")
+
+
+def compare_command(
+    model: ModelPath,
+    inputs: Annotated[Path, typer.Option(help="Inputs, .npy or .npz, samples first.")],
+    exported: Annotated[
+        Optional[Path], typer.Option(help="Files that export wrote; made anew if left out.")
+    ] = None,
+    engine: Annotated[Optional[list[str]], typer.Option(help="Only this engine.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer as well.")] = False,
+    timed: Annotated[bool, typer.Option("--timed", help="Time batches of 1 and 32.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of an engine.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Samples that run together.")] = 100,
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", help="Also write the result here.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run a trained program and its deployed forms on the same inputs, engine by engine."""
+    from ..compat import legacy_static
+    from .export import files_of
+    from .parity import compare
+    from .saved import load_program
+    from .storage import write_files
+
+    with one_line(debug), legacy_static():
+        program, scope = load_program(model)
+        models: dict[str, Path] = {}
+        if exported is not None:
+            if files_of(exported, "paddle")[0].exists():
+                models["paddle"] = exported
+            if files_of(exported, "onnx")[0].exists():
+                models["onnx"] = files_of(exported, "onnx")[0]
+            if not models:
+                raise ValueError(f"{exported}: there is no {exported.name}.pdmodel or .onnx.")
+        result = compare(
+            program,
+            scope,
+            _inputs(inputs),
+            models=models,
+            engines=engine,
+            batch_size=batch_size,
+            threads=threads,
+            timed=(1, 32) if timed else (),
+            layers=layers,
+        )
+        typer.echo(str(result))
+        if json_file is not None:
+            write_files({json_file: result.to_json().encode()}, overwrite=True)
+    if any(row.failed for row in result.rows):
+        raise typer.Exit(1)
+
+
+def _inputs(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        held = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as .npy or .npz ({error}).") from None
+    if isinstance(held, np.ndarray):
+        return held
+    with held:
+        return {name: held[name] for name in held.files}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("export")(export_command)
+    app.command("compare")(compare_command)
+
+
+__all__ = ["register"]

@@ -1,0 +1,230 @@
+"""The proof: a quantized program and what was made of it, on the same batches, engine by engine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import paddle
+from paddle import static
+
+from .. import compat
+from ..qat.onednn import use_onednn
+from .engines import ENGINES
+from .freeze import freeze
+from .frozen import QUANTIZE, FrozenModel
+from .onnx_model import write_onnx
+from .paddle_model import write_paddle
+from .reference import check_inputs, run_reference
+from .report import Comparison, LayerRow, Row
+from .worker import Measured, measure
+
+REFERENCE = "integer reference"
+_REFERENCE_SAMPLES = 32
+Inputs = Union[np.ndarray, Mapping[str, np.ndarray]]
+
+
+def compare(
+    program: paddle.static.Program,
+    scope: Any,
+    inputs: Inputs,
+    *,
+    frozen: FrozenModel | None = None,
+    models: Mapping[str, str | Path] | None = None,
+    engines: Sequence[str] | None = None,
+    batch_size: int = 100,
+    threads: int = 1,
+    timed: tuple[int, ...] = (),
+    repeats: int = 20,
+    layers: bool = False,
+) -> Comparison:
+    """Run the fake-quantized program and its deployed forms on the same inputs.
+
+    Args:
+        program: the trained test program.
+        scope: holds its values.
+        inputs: samples along the first axis; by name where the program has several inputs.
+        frozen: what :func:`.freeze` made of the program; made here if left out.
+        models: files that were exported before, by format (``"paddle"``, ``"onnx"``); written to
+            a temporary folder if left out.
+        engines: names of :data:`.engines.ENGINES`; all by default. Those that are not installed
+            are listed as skipped.
+        batch_size: samples that are run together.
+        threads: at most so many at work in an engine.
+        timed: batch sizes to time, against the same net in float in the same engine.
+        repeats: timed runs.
+        layers: also compare layer by layer, with the integer reference.
+
+    Raises:
+        ValueError: inputs of the wrong shape or name, an engine that is not known, or a program
+            that cannot be frozen.
+    """
+    compat.require_legacy_static(program)
+    unknown = [name for name in engines or () if name not in ENGINES]
+    if unknown:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {unknown[0]!r}.")
+    frozen = frozen or freeze(program, scope)
+    fed = as_feed(frozen, inputs)
+    expected = _run_program(program, scope, frozen, fed, batch_size)
+    rows = [_reference_row(frozen, fed, expected)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {kind: Path(path) for kind, path in (models or {}).items()}
+        for name in engines or ENGINES:
+            engine = ENGINES[name]
+            if not engine.installed:
+                rows.append(Row(name, skipped=f"{engine.package} is not installed"))
+                continue
+            try:
+                path = files.get(engine.format) or _write(frozen, engine.format, folder, "int8")
+                files[engine.format] = path
+                as_float = _write(float_form(frozen), engine.format, folder, "float")
+                measured = measure(
+                    name, path, fed, batch_size=batch_size, threads=threads, timed=timed,
+                    float_model=as_float, repeats=repeats,
+                )  # fmt: skip
+            except (RuntimeError, ImportError, ValueError) as error:
+                rows.append(Row(name, failed=" ".join(str(error).split())))
+                continue
+            row = _row(name, measured, expected)
+            sizes = _bytes(path, engine.format), _bytes(as_float, engine.format)
+            rows.append(replace(row, size=sizes[0], float_size=sizes[1]))
+    table = _layer_rows(program, scope, frozen, fed) if layers else []
+    notes = [f"{note.tensor}: {note.text}" for note in frozen.notes]
+    return Comparison(len(next(iter(fed.values()))), rows, table, notes)
+
+
+def as_feed(frozen: FrozenModel, inputs: Inputs) -> dict[str, np.ndarray]:
+    """Inputs by name, checked.
+
+    Raises:
+        ValueError: a name is missing, or a shape is wrong.
+    """
+    if isinstance(inputs, Mapping):
+        fed = {name: np.asarray(value) for name, value in inputs.items() if name in frozen.inputs}
+    elif len(frozen.inputs) == 1:
+        fed = {next(iter(frozen.inputs)): np.asarray(inputs)}
+    else:
+        raise ValueError(f"the program has inputs {', '.join(frozen.inputs)}: give them by name.")
+    check_inputs(frozen, fed)
+    return {name: value.astype(frozen.inputs[name].dtype) for name, value in fed.items()}
+
+
+def float_form(frozen: FrozenModel) -> FrozenModel:
+    """The same net without quantizers, its weights as floats: what speed and size compare with."""
+    source: dict[str, str] = {}
+    layers = []
+    for layer in frozen.layers:
+        inputs = tuple(source.get(name, name) for name in layer.inputs)
+        if layer.kind != QUANTIZE:
+            layers.append(replace(layer, inputs=inputs))
+            continue
+        grid = layer.grid
+        assert grid is not None
+        if grid.qmin == 0:
+            # The quantizer took the ReLU's place; the float net has one.
+            layers.append(replace(layer, kind="relu", inputs=inputs, grid=None))
+        else:
+            source[layer.name] = inputs[0]
+    constants = {**frozen.constants, **{n: w.real() for n, w in frozen.weights.items()}}
+    outputs = tuple(source.get(name, name) for name in frozen.outputs)
+    return replace(frozen, layers=layers, weights={}, constants=constants, outputs=outputs)
+
+
+def _write(frozen: FrozenModel, kind: str, folder: str, name: str) -> Path:
+    path = Path(folder, name)
+    if kind == "onnx":
+        return write_onnx(frozen, path, overwrite=True)
+    write_paddle(frozen, path, overwrite=True)
+    return path
+
+
+def _bytes(path: Path, kind: str) -> int:
+    files = [path] if kind == "onnx" else [Path(f"{path}{s}") for s in (".pdmodel", ".pdiparams")]
+    return sum(file.stat().st_size for file in files)
+
+
+def _run_program(
+    program: Any, scope: Any, frozen: FrozenModel, fed: dict[str, np.ndarray], size: int,
+    names: Sequence[str] | None = None,
+) -> list[np.ndarray]:  # fmt: skip
+    wanted = list(names or _program_outputs(program, frozen))
+    pruned = program._prune([program.global_block().var(name) for name in wanted])
+    # As it was trained: oneDNN's convolutions differ in the last bit.
+    use_onednn(pruned, False)
+    parts = []
+    with static.scope_guard(scope):
+        executor = static.Executor(paddle.CPUPlace())
+        for at in range(0, len(next(iter(fed.values()))), size):
+            batch = {name: value[at : at + size] for name, value in fed.items()}
+            parts.append(executor.run(pruned, batch, fetch_list=wanted))
+    return [np.concatenate(pieces) for pieces in zip(*parts)]
+
+
+def _program_outputs(program: Any, frozen: FrozenModel) -> list[str]:
+    return [name for name in frozen.outputs if program.global_block().has_var(name)]
+
+
+def _reference_row(
+    frozen: FrozenModel, fed: dict[str, np.ndarray], expected: list[np.ndarray]
+) -> Row:
+    few = {name: value[:_REFERENCE_SAMPLES] for name, value in fed.items()}
+    values = run_reference(frozen, few)
+    outputs = [values[name] for name in frozen.outputs]
+    measured = Measured(outputs, [])
+    row = _row(REFERENCE, measured, [e[:_REFERENCE_SAMPLES] for e in expected], expected)
+    layers = frozen.weighted_layers()
+    return replace(row, integer_layers=len(frozen.integer_layers()), all_layers=len(layers))
+
+
+def _row(
+    name: str,
+    measured: Measured,
+    expected: list[np.ndarray],
+    whole: list[np.ndarray] | None = None,
+) -> Row:
+    got, wanted = measured.outputs[0], expected[0]
+    span = float(np.ptp((whole or expected)[0])) or 1.0
+    error = np.abs(got.astype("float64") - wanted)
+    agreement = float((got.argmax(axis=-1) == wanted.argmax(axis=-1)).mean())
+    return Row(
+        name,
+        samples=len(got),
+        top1_agreement=agreement,
+        largest=float(error.max()) / span,
+        mean=float(error.mean()) / span,
+        beyond_step=float((error > span / 255).mean()),
+        integer_layers=sum(kernel.integer for kernel in measured.kernels),
+        all_layers=len(measured.kernels),
+        float_kernels=[f"{k.name} ({k.kind})" for k in measured.kernels if not k.integer],
+        milliseconds=measured.milliseconds,
+    )
+
+
+def _layer_rows(
+    program: Any, scope: Any, frozen: FrozenModel, fed: dict[str, np.ndarray]
+) -> list[LayerRow]:
+    """Each quantized tensor in the program and in the reference, in steps."""
+    few = {name: value[:_REFERENCE_SAMPLES] for name, value in fed.items()}
+    values = run_reference(frozen, few)
+    block = program.global_block()
+    names = {}
+    for layer in frozen.layers:
+        if layer.kind == QUANTIZE and layer.grid is not None:
+            name = layer.name
+            while not block.has_var(name) and name.endswith(".before"):
+                name = name[: -len(".before")]
+            if block.has_var(name):
+                names[name] = float(layer.grid.step[0])
+    held = _run_program(program, scope, frozen, few, _REFERENCE_SAMPLES, list(names))
+    rows = []
+    for (name, step), value in zip(names.items(), held):
+        off = np.abs(np.round((values[name] - value) / step))
+        rows.append(LayerRow(name, float((off > 0).mean()), int(off.max())))
+    return rows
+
+
+__all__ = ["Comparison", "as_feed", "compare", "float_form"]

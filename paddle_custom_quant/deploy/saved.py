@@ -1,0 +1,42 @@
+"""Load what ``paddle.static.save`` wrote, without trusting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import static
+
+from ..inspection.model import ModelError
+from ..inspection.reading import read_model
+from ..qat.scope import write
+
+
+def load_program(path: str | Path) -> tuple[static.Program, Any]:
+    """A saved test program and a scope with its values.
+
+    Call it inside ``pcq.legacy_static()``.
+
+    Args:
+        path: as given to ``paddle.static.save``, with or without ``.pdmodel``.
+
+    Raises:
+        ModelError: the files are missing, damaged, or do not belong together; one line.
+    """
+    # Read in Python first: a damaged program ends the process when Paddle parses it.
+    model = read_model(path)
+    file = Path(path)
+    file = file if file.suffix == ".pdmodel" else Path(f"{file}.pdmodel")
+    if model.values is None:
+        raise ModelError(f"{file}: there are no parameters beside it ({file.stem}.pdparams).")
+    program = static.Program.parse_from_string(file.read_bytes())
+    scope = static.Scope()
+    place = paddle.CPUPlace()
+    for name, value in model.values.items():
+        write(scope, place, name, np.ascontiguousarray(value))
+    return program, scope
+
+
+__all__ = ["load_program"]
