@@ -138,7 +138,7 @@ def _group(one: Quantizing, model: Model) -> tuple[dict[str, Any], dict[str, Any
     histogram = _histogram(before, quantized)
     if histogram and grid is not None and grid.axis is None:
         low, high = (float(end[0]) for end in bounds(grid))
-        if level_count(grid) <= MAX_DRAWN_LEVELS:
+        if level_count(grid) <= MAX_DRAWN_LEVELS and math.isfinite(high - low):
             levels = (
                 np.ravel(grid.levels)
                 if isinstance(grid, LevelGrid)

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import quantizers
 from ..graph.quantizable import QUANTIZABLE_SLOTS
 from ..graph.verify import QUANTIZED
 from ..target import ACTIVATION, GRADIENT, WEIGHT
+from .inferred import CLASSES, channel_axis, inferred
 from .model import BACKWARD, FORWARD, Model, Operator
 
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy
 QUANTIZER_OPTIMIZER = "quantizer_optimizer"  # name scope of the operators that train quantizers
 
 _MAX_LEVELS = 256
-_CLASSES = {name.lower(): name for name in quantizers.__all__}  # a copy's suffix -> the method
 
 # Paddle's own operators: type -> slot of the quantized result.
-_PADDLE_WRITERS = {
+PADDLE_WRITERS = {
     "dequantize_linear": "Y",
     "fake_dequantize_max_abs": "Out",
     "fake_channel_wise_dequantize_max_abs": "Out",
@@ -82,7 +81,19 @@ def find_quantized(model: Model) -> list[Quantizing]:
     for one in found.values():
         if not (one.operators or one.stored) or one.method == "dequantize_linear":
             one.operators = _pair(one, model)
+        if not one.description:
+            _complete(one, model)
     return list(found.values())
+
+
+def _complete(one: Quantizing, model: Model) -> None:
+    """Fill in what the model does not say of a copy."""
+    one.description = inferred(one.method, one.forward, model)
+    one.method = CLASSES.get(one.method, one.method)
+    held = model.variables.get(one.tensor)
+    readers = [op for op in model.readers.get(one.copy, []) if op.part == FORWARD]
+    if held is not None and held.persistable and readers and one.channel_axis is None:
+        one.role, one.channel_axis = WEIGHT, channel_axis(readers[0], len(held.shape or ()))
 
 
 def _described(op: Operator) -> Quantizing | None:
@@ -113,7 +124,7 @@ def _scoped(op: Operator) -> Quantizing | None:
 
 def _paddle_pair(op: Operator, model: Model) -> Quantizing | None:
     """One of Paddle's own operators writes the copy."""
-    slot = _PADDLE_WRITERS.get(op.kind)
+    slot = PADDLE_WRITERS.get(op.kind)
     names, sources = op.outputs.get(slot or "", []), op.inputs.get("X", [])
     if not names or not sources:
         return None
@@ -122,7 +133,7 @@ def _paddle_pair(op: Operator, model: Model) -> Quantizing | None:
     held = model.variables.get(source)
     stored = bool(held and held.persistable)
     method = op.kind
-    if before is not None and before.inputs.get("X") and "quantize" in before.kind:
+    if before is not None and before.inputs.get("X") and _is_paddle(before):
         source, method = before.inputs["X"][0], before.kind
     root = model.variables.get(source)
     role = WEIGHT if root is not None and root.persistable else ACTIVATION
@@ -142,11 +153,15 @@ def _stored(op: Operator, model: Model) -> Iterator[Quantizing]:
         held = model.variables.get(name)
         tensor, _, method = name.rpartition(".")
         if held is not None and held.persistable and tensor and (
-            method in _CLASSES or _has_few_values(model.values.get(name))
+            method in CLASSES or _has_few_values(model.values.get(name))
         ):
-            axis = 0 if "conv2d" in op.kind else len(held.shape or ()) - 1
-            method = _CLASSES.get(method, method)
+            axis = channel_axis(op, len(held.shape or ()))
+            method = CLASSES.get(method, method)
             yield Quantizing(name, tensor, WEIGHT, method, {}, axis, stored=True)
+
+
+def _is_paddle(op: Operator) -> bool:
+    return op.kind in PADDLE_WRITERS or op.kind.startswith(("quantize_linear", "fake_"))
 
 
 def _has_few_values(values: np.ndarray | None) -> bool:
@@ -162,7 +177,7 @@ def _pair(one: Quantizing, model: Model) -> list[Operator]:
     if last is None:
         return one.operators
     first = model.writers.get(last.inputs.get("X", [""])[0])
-    pair = [op for op in (first, last) if op is not None and "quantize" in op.kind]
+    pair = [op for op in (first, last) if op is not None and _is_paddle(op)]
     return pair + [op for op in one.operators if op not in pair]
 
 
@@ -172,4 +187,7 @@ def quantized_inputs(op: Operator, copies: set[str]) -> tuple[list[str], list[st
     return [n for n in names if n in copies], [n for n in names if n not in copies]
 
 
-__all__ = ["DESCRIPTION", "QUANTIZER_OPTIMIZER", "Quantizing", "find_quantized", "quantized_inputs"]
+__all__ = [
+    "DESCRIPTION", "PADDLE_WRITERS", "QUANTIZER_OPTIMIZER", "Quantizing", "find_quantized",
+    "quantized_inputs",
+]  # fmt: skip

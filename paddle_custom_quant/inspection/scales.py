@@ -13,7 +13,7 @@ from ..quantizers.base import Grid, LevelGrid, Quantizer, UniformGrid
 from ..quantizers.description import rebuild
 from ..target import WEIGHT, Target
 from .model import Model
-from .quantized import Quantizing
+from .quantized import PADDLE_WRITERS, Quantizing
 
 MAX_STORED_LEVELS = 256
 SAMPLE_OF_CHANNEL = 512
@@ -83,7 +83,7 @@ def grid_of(one: Quantizing, model: Model) -> Grid | None:
 
 def _linear_grid(one: Quantizing, model: Model) -> UniformGrid | None:
     """The grid of Paddle's own operators: Scale is the value of the largest integer."""
-    last = next((op for op in reversed(one.forward) if "dequantize" in op.kind), None)
+    last = next((op for op in reversed(one.forward) if op.kind in PADDLE_WRITERS), None)
     if last is None or one.description.get("class") not in (None, "BuiltIn"):
         return None
     name = next(

@@ -12,7 +12,7 @@ import numpy as np
 from ..quantizers.base import Grid
 from .coverage import cover
 from .model import BACKWARD, FORWARD, OPTIMIZER, Model
-from .quantized import Quantizing, find_quantized
+from .quantized import PADDLE_WRITERS, Quantizing, find_quantized
 from .scales import bounds, grid_of, largest_integer, level_count, rebuilt
 
 
@@ -178,7 +178,7 @@ def _bits(one: Quantizing, grid: Grid | None) -> tuple[int | None, bool]:
         told = told.get("bits")
     if isinstance(told, int) and told > 0:
         return told, False
-    last = next((op for op in reversed(one.forward) if "quantize" in op.kind), None)
+    last = next((op for op in reversed(one.forward) if op.kind in PADDLE_WRITERS), None)
     if last is not None and not one.description:
         return int(largest_integer(last.attributes)).bit_length() + 1, False
     if grid is not None and one.stored:
