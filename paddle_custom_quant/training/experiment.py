@@ -186,10 +186,7 @@ class Experiment:
         self._save(self.classifier.test, path)
 
     def save_frozen(self, quantized: Stage, path: str | Path) -> None:
-        """Freeze the quantized net and write it as an inference model.
-
-        The scope's weights become the frozen ones.
-        """
+        """Freeze the quantized net and write it as an inference model."""
         with static.scope_guard(self.scope):
             frozen = convert(quantized.program, self.place, scope=self.scope)
         self._save(frozen, path)

@@ -1,0 +1,66 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_script_runs_and_trains(tmp_path):
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    before, after = script.split("    ...  #")
+    _, after = after.split("\n", 1)
+    train = (
+        "    import numpy as np\n"
+        "    images = np.random.default_rng(0).uniform(-1, 1, (8, 1, 28, 28)).astype('float32')\n"
+        "    feed = {'image': images, 'label': np.zeros((8, 1), 'int64')}\n"
+        "    def step():\n"
+        "        return float(np.ravel(executor.run(train, feed, [loss])[0])[0])\n"
+        "    losses = [step() for _ in range(20)]\n"
+        "    assert losses[-1] < losses[0], losses\n"
+    )
+    check = (
+        "    scope, levels = paddle.static.global_scope(), []\n"
+        "    for op in frozen.global_block().ops:\n"
+        "        if op.type in config['quantize_op_types']:\n"
+        "            name = op.input('Filter' if op.type == 'conv2d' else 'Y')[0]\n"
+        "            values = np.array(scope.find_var(name).get_tensor())\n"
+        "            levels.append(len(np.unique(values.round(5))))\n"
+        "    assert levels == [3] * 5, levels\n"
+    )
+    (tmp_path / "script.py").write_text(before + train + after + check)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"script.py", "frozen.pdmodel", "frozen.pdiparams"}
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:[\w.]+/)+[\w.]+)`", README))))
+def test_files_that_are_named_exist(path):
+    assert (ROOT / path).exists() or path.startswith("output/")
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z][a-z0-9-]*)", README))))
+def test_targets_that_are_named_exist(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"pcq\.(\w+(?:\.[A-Z]\w+)?)", README))))
+def test_names_that_are_used_exist(name):
+    import paddle_custom_quant as value
+
+    for part in name.split("."):
+        value = getattr(value, part)
