@@ -1,13 +1,20 @@
-"""What the README says is so."""
+"""What README and CONTRIBUTING say is so."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import paddle
 import pytest
+
+from paddle_custom_quant.quantizers import base, functional
+from paddle_custom_quant.target import WEIGHT, Target
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,3 +71,26 @@ def test_names_that_are_used_exist(name):
 
     for part in name.split("."):
         value = getattr(value, part)
+
+
+def test_quantizer_in_the_guide_works():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, Any] = {"dataclass": dataclass, "np": np, **vars(base), **vars(functional)}
+    exec(code, names)
+    ternary = names["Ternary"]()
+    paddle.disable_static()
+    target = Target("w", (4,), role=WEIGHT)
+    values = np.array([-2.0, -0.3, 0.6, 1.1], np.float32)
+    start = ternary.parameters(target, base.Sample(values))["scale"].value
+    np.testing.assert_allclose(start, [1.0])
+    x, scale = paddle.to_tensor(values), paddle.to_tensor(start)
+    x.stop_gradient = scale.stop_gradient = False
+    y = ternary.quantize(x, target, scale=scale)
+    np.testing.assert_allclose(y.numpy(), [-1, 0, 1, 1])
+    y.sum().backward()
+    # Inside: 1 to x and round(x) - x to the scale; outside: 0 to x and the bound to the scale.
+    np.testing.assert_allclose(x.grad.numpy(), [0, 1, 1, 0])
+    np.testing.assert_allclose(scale.grad.numpy(), [-1 + 0.3 + 0.4 + 1], rtol=1e-5)
+    grid = ternary.grid(target, values, scale=start)
+    assert (grid.qmin, grid.qmax, grid.step[0]) == (-1, 1, 1.0)
