@@ -9,10 +9,9 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
-# Paddle reports on its executor, on ccache and on setuptools; none of it matters here.
+# Paddle and PaddleSlim report on executors, ccache, setuptools; none of it matters here.
 os.environ.setdefault("GLOG_minloglevel", "2")
-warnings.filterwarnings("ignore", "No ccache found")
-warnings.filterwarnings("ignore", "Setuptools is replacing distutils")
+warnings.filterwarnings("ignore", module=r"(paddle|paddleslim|_distutils_hack)\b")
 
 
 class Parser(argparse.ArgumentParser):
