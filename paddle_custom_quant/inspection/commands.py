@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
+import numpy as np
 import typer
 
 from .check import check as check_model
@@ -95,7 +97,10 @@ def _print(content: Any) -> None:
 def _one_line(debug: bool) -> Iterator[None]:
     """Turn an error into one line and exit code 2."""
     try:
-        yield
+        # Values from a damaged file overflow; that is no news to the reader.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except Exception as error:  # whatever a file leads to, the user gets one line
         if debug:
             traceback.print_exc()

@@ -194,21 +194,30 @@ def _version(number: int) -> str:
 
 def _operator(desc: Any, block: int) -> Operator:
     return Operator(
-        desc.type,
-        {slot.parameter: list(slot.arguments) for slot in desc.inputs if slot.arguments},
-        {slot.parameter: list(slot.arguments) for slot in desc.outputs if slot.arguments},
-        {a.name: _attribute(a) for a in desc.attrs if a.name != _CALLSTACK},
+        _text(desc.type),
+        {_text(s.parameter): [*map(_text, s.arguments)] for s in desc.inputs if s.arguments},
+        {_text(s.parameter): [*map(_text, s.arguments)] for s in desc.outputs if s.arguments},
+        {_text(a.name): _attribute(a) for a in desc.attrs if a.name != _CALLSTACK},
         block,
     )
 
 
+def _text(name: Any) -> str:
+    """A name, which protobuf hands over as bytes where it is no text."""
+    if isinstance(name, str):
+        return name
+    raise ValueError(f"the name {name!r} is not text")
+
+
 def _attribute(desc: Any) -> Any:
     value = getattr(desc, _FIELDS[desc.type])
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if isinstance(value, (bool, int, float, str)):
         return value
     if desc.type >= _FIELDS.index("scalar"):
         return str(value).strip()
-    return list(value)
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
 
 
 def _variable(desc: Any) -> Variable:
@@ -221,7 +230,7 @@ def _variable(desc: Any) -> Variable:
     elif kind.type == _TENSOR_ARRAY:
         tensor = kind.tensor_array.tensor
     return Variable(
-        desc.name,
+        _text(desc.name),
         None if tensor is None else tuple(tensor.dims),
         "" if tensor is None else DTYPES.get(tensor.data_type, ""),
         desc.persistable,
