@@ -130,12 +130,9 @@ class _Prefixed(UniqueNameGenerator):
 def old_operators() -> Iterator[None]:
     """Let Paddle 3's functions work on variables of old programs, as they do on Paddle 2.6.
 
-    A no-op on Paddle 2.6. Calls with other arguments reach Paddle unchanged. Can be nested and
-    used from several threads; the last to leave puts everything back.
+    On Paddle 2.6 only ``x.detach()`` is replaced. Calls with other arguments reach Paddle
+    unchanged. Can be nested and used from several threads; the last to leave puts all back.
     """
-    if not PADDLE3:
-        yield
-        return
     _patch.enter()
     try:
         yield
@@ -192,6 +189,17 @@ def _modulo(original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda left, right: with_remainder_gradient(widening(left, right), left, right)
 
 
+def _detached(variable: Any) -> Any:
+    """A copy without gradient.
+
+    Paddle's own shares the memory behind the executor's back, which then lets an operator in
+    between overwrite it.
+    """
+    copy = paddle.assign(variable)
+    copy.stop_gradient = True
+    return copy
+
+
 def _kind(variable: Any) -> int:
     """0 for bool, 1 for integers, 2 for floating point, 3 for complex."""
     if variable.dtype == paddle.bool:
@@ -231,6 +239,9 @@ def _swap(owner: Any, name: str, current: Any, new: Any) -> None:
 
 def _replacements() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
     """(name, original, what does its work for variables of old programs)."""
+    yield "detach", vars(framework.Variable)["detach"], _detached
+    if not PADDLE3:
+        return
     for name, old_operator in OLD_OPERATORS.items():
         public = getattr(paddle, name, None) or getattr(paddle.nn.functional, name)
         yield name, getattr(paddle._C_ops, name), _appending(old_operator, public)

@@ -198,3 +198,16 @@ def test_require_legacy_static_says_how() -> None:
         compat.require_legacy_static(paddle.static.Program())
         with pytest.raises(TypeError, match=r"builtins.str.*with pcq.legacy_static"):
             compat.require_legacy_static("main")
+
+
+def test_a_detached_copy_keeps_its_values_beside_operators_that_work_in_place(legacy, rng):
+    image = paddle.static.data("image", [None, 64])
+    outputs = [image + (paddle.round(image.detach()) - image.detach())]
+    for _ in range(3):
+        outputs.append(outputs[-1] + (paddle.round(outputs[-1].detach()) - outputs[-1].detach()))
+    values = rng.uniform(-4, 4, (256, 64)).astype("float32")
+    program = paddle.static.default_main_program()
+    (result,) = legacy.run(program, {"image": values}, [outputs[-1]])
+    np.testing.assert_allclose(result, np.rint(values), atol=1e-5)
+    assert "share_data" not in [op.type for op in program.global_block().ops]
+    assert outputs[0].detach().stop_gradient
