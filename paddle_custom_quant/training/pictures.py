@@ -31,7 +31,7 @@ def training_picture(
 
     figure = Figure(figsize=(8, 7), dpi=120, layout="constrained")
     loss_axes, top1_axes = figure.subplots(2, 1, sharex=True)
-    for (name, curve), colour in zip(curves.items(), _COLOURS):
+    for order, ((name, curve), colour) in enumerate(zip(curves.items(), _COLOURS)):
         for axes, values, result, text in (
             (loss_axes, curve.loss, scores[name].loss, f"{scores[name].loss:.3f}"),
             (top1_axes, curve.top1, scores[name].top1, f"{scores[name].top1:.2f} %"),
@@ -39,7 +39,8 @@ def training_picture(
             steps = np.arange(1, len(values) + 1)
             axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.7)
             axes.plot(steps, _running_mean(values), color=colour, label=f"{name} (test {text})")
-            axes.plot(steps[-1], result, "o", color=colour, markeredgecolor="white", zorder=3)
+            # Results of different stages can coincide: the later is the smaller dot on top.
+            axes.plot(steps[-1], result, "o", color=colour, markersize=10 - 3 * order, zorder=3)
     loss_axes.set_ylabel("cross entropy")
     loss_axes.set_yscale("log")
     top1_axes.set_ylabel("top-1 (%)")
@@ -53,9 +54,10 @@ def training_picture(
 
 
 def _running_mean(values: list[float]) -> np.ndarray:
-    """Mean of up to a twentieth of the values, ending at each."""
-    window = max(1, len(values) // 20)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    """Exponentially weighted mean up to each value, over about a fiftieth of them all."""
+    keep = 1 - 1 / max(1.0, len(values) / 50)
+    sums, weight, total = [], 0.0, 0.0
+    for value in values:
+        weight, total = keep * weight + 1, keep * total + value
+        sums.append(total / weight)
+    return np.array(sums)

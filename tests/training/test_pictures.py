@@ -9,9 +9,16 @@ from paddle_custom_quant.training.trainer import Curve
 
 
 def test_running_mean_against_a_loop(rng):
-    values = list(rng.normal(size=100))
-    expected = [np.mean(values[max(0, i - 4) : i + 1]) for i in range(100)]
-    np.testing.assert_allclose(_running_mean(values), expected, rtol=1e-9)
+    values = rng.normal(size=200)
+    expected = []
+    for end in range(1, 201):
+        weights = 0.75 ** np.arange(end)[::-1]  # a mean over 200 / 50 = 4 values
+        expected.append((weights * values[:end]).sum() / weights.sum())
+    np.testing.assert_allclose(_running_mean(list(values)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_running_mean_of_few_values_is_the_values():
+    np.testing.assert_array_equal(_running_mean([3.0, 1.0, 2.0]), [3.0, 1.0, 2.0])
 
 
 def test_picture_shows_each_stage(tmp_path):
