@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, Callable, Iterator, Optional
 from unittest.mock import patch
@@ -15,14 +16,19 @@ from paddle.static.quantization.quant_config import SUPPORT_QUANTIZATION_OP_DICT
 
 import paddle_custom_quant as pcq
 from paddle_custom_quant.compat import prefixed_names
+from paddle_custom_quant.quantizers.standalone import target_of
 
 Function = Callable[[Any], Any]
+_blocks = count()
 OPS = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "matmul", "matmul_v2")
 
 
 @contextmanager
 def by_hand(
-    weight: Optional[Function], activation: Optional[Function], ops: tuple[str, ...] = OPS
+    weight: Optional[Function],
+    activation: Optional[Function],
+    ops: tuple[str, ...] = OPS,
+    main_block_only: bool = False,
 ) -> Iterator[None]:
     """Operators appended in the block read ``weight(w)`` and ``activation(x)``.
 
@@ -31,26 +37,28 @@ def by_hand(
     """
     append = framework.Block.append_op
     made: dict[Any, Any] = {}
+    number = next(_blocks)
 
     def quantized(value: Any) -> Any:
         function = weight if isinstance(value, framework.Parameter) else activation
-        if function is None:
+        if function is None or not paddle.is_floating_point(value):
             return value
         key = id(value.block.program), value.name
         if key not in made:
-            with prefixed_names(value.block.program, f"{value.name}.by_hand."):
+            framework.Block.append_op = append
+            with prefixed_names(value.block.program, f"{value.name}.by_hand_{number}."):
                 made[key] = function(value)
+            framework.Block.append_op = hooked
         return made[key]
 
     def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
         kind = kwargs.get("type")
-        if kind in ops:
+        if kind in ops and not (main_block_only and self.idx):
             inputs = dict(kwargs["inputs"])
-            for slot in SUPPORT_QUANTIZATION_OP_DICT[kind][0]:
-                held = inputs[slot]
-                many = isinstance(held, (list, tuple))
-                values = [quantized(v) for v in (held if many else [held])]
-                inputs[slot] = values if many else values[0]
+            slots = {slot: _list(inputs[slot]) for slot in SUPPORT_QUANTIZATION_OP_DICT[kind][0]}
+            biases = [v for held in slots.values() for v in held if v.persistable]
+            if kind in OPS or not biases:
+                inputs.update({slot: list(map(quantized, held)) for slot, held in slots.items()})
             kwargs["inputs"] = inputs
         return append(self, *args, **kwargs)
 
@@ -59,6 +67,37 @@ def by_hand(
         yield
     finally:
         framework.Block.append_op = append
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def written(quantizer: Any, label: Optional[str] = None, axis: Optional[int] = None) -> Function:
+    """A function that applies ``quantizer``, for :func:`by_hand`, with its parameters in place.
+
+    ``label`` stands for the method's name in theirs; ``axis`` is the channel axis of weights.
+    """
+
+    def function(x: Any) -> Any:
+        target = target_of(x, axis)
+        held = {}
+        for key, parameter in quantizer.parameters(target).items():
+            start = np.asarray(parameter.value)
+            floating = start.dtype.kind == "f"
+            held[key] = paddle.create_parameter(
+                list(start.shape),
+                target.dtype if floating else str(start.dtype),
+                attr=paddle.ParamAttr(
+                    name=parameter.name or f"{x.name}.{label or quantizer.method}.{key}",
+                    initializer=paddle.nn.initializer.Assign(start),
+                    trainable=parameter.trainable,
+                ),
+            )
+        y = quantizer.quantize(x, target, **held)
+        return y.detach() + (x - x.detach()) if quantizer.passes_gradient else y
+
+    return function
 
 
 # An operator notes the Python stack that creates it, which takes most of the time it takes.
@@ -98,19 +137,23 @@ def quantize(
     activation: Any,
     ops: tuple[str, ...] = OPS,
     onnx_format: bool = True,
+    built_in: bool = False,
     **settings: Any,
 ) -> Any:
-    """``program`` quantized by the engine; ``None`` leaves tensors of that kind in float."""
+    """``program`` quantized by the engine.
+
+    ``None`` leaves tensors of that kind in float, or takes PaddleSlim's type (``built_in``).
+    """
     place = paddle.CPUPlace()
-    settings.setdefault("optimizer_func", lambda: paddle.optimizer.SGD(0.0))
+    settings = {"optimizer_func": lambda: paddle.optimizer.SGD(0.0), "onednn": False, **settings}
     return pcq.quant_aware(
         program,
         place,
         {"quantize_op_types": list(ops), "onnx_format": onnx_format},
         executor=paddle.static.Executor(place),
         return_program=True,
-        weight_quantize_func=weight or pcq.FirstLast(None, None),
-        act_quantize_func=activation or pcq.FirstLast(None, None),
+        weight_quantize_func=weight or (None if built_in else pcq.FirstLast(None, None)),
+        act_quantize_func=activation or (None if built_in else pcq.FirstLast(None, None)),
         **settings,
     )
 
@@ -167,23 +210,39 @@ def assert_equal_by_hand(
     activation: Optional[Function],
     ops: tuple[str, ...] = OPS,
     hand_loss: Optional[Callable[[], Any]] = None,
-    **settings: Any,
-) -> tuple[Any, Gradients]:
+) -> Any:
     """Insertion into ``loss()`` gives the loss and gradients of its by-hand version, in float64.
 
-    ``hand_loss`` builds that version where the functions are not simply applied to what ``ops``
-    read. To be called inside ``legacy_static`` with float64 as the default dtype.
-
-    Returns:
-        The quantized program, and its gradients.
+    ``hand_loss`` is the net of that version, where it is another. To be called inside
+    ``legacy_static`` with float64 as the default dtype. Returns the quantized program.
     """
-    hand = train_program(hand_loss or loss, None if hand_loss else by_hand(weight, activation, ops))
+    hand = train_program(hand_loss or loss, by_hand(weight, activation, ops))
     plain = train_program(loss)
+    return assert_equal(hand, plain, feed, lambda p: quantize(p, weight, activation, ops))
+
+
+def assert_equal(
+    hand: Trained,
+    plain: Trained,
+    feed: dict[str, np.ndarray],
+    insert: Callable[[Any], Any],
+    tolerance: float = 1e-10,
+) -> Any:
+    """``insert(plain.main)`` has the loss and gradients of ``hand``. Returns that program."""
     scope = paddle.static.Scope()
     with paddle.static.scope_guard(scope):
         paddle.static.Executor(paddle.CPUPlace()).run(hand.startup)
-        ours = quantize(plain.main, weight, activation, ops, **settings)
+        ours = insert(plain.main)
+    start = state(ours, scope)
     expected = gradients(hand.main, hand.loss, feed, scope)
+    for name, value in start.items():  # running scales have moved on
+        scope.find_var(name).get_tensor().set(value, paddle.CPUPlace())
     found = gradients(ours, plain.loss, feed, scope)
-    assert found.difference(expected) <= 1e-10
-    return ours, found
+    assert found.difference(expected) <= tolerance
+    return ours
+
+
+def state(program: Any, scope: Any) -> dict[str, np.ndarray]:
+    """The values of a program's parameters and running states."""
+    names = [v.name for v in program.list_vars() if v.persistable and scope.find_var(v.name)]
+    return {name: np.array(scope.find_var(name).get_tensor()) for name in names}

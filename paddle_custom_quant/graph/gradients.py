@@ -14,7 +14,7 @@ from typing import Any
 from paddle.framework import core
 
 from .roles import BACKWARD, role
-from .slots import EMPTY, GRAD, input_names, output_names
+from .slots import EMPTY, GRAD, differentiated, input_names, output_names
 
 Entry = tuple[str, int]
 Origin = tuple[str, str, int]
@@ -91,7 +91,7 @@ class Gradients:
                 continue
             for name in dict.fromkeys(op.op().input_arg_names()):
                 if GRAD in name:
-                    self._readers[op.name(), name.split(GRAD)[0]].append(op)
+                    self._readers[op.name(), differentiated(name)].append(op)
 
     def __bool__(self) -> bool:
         """There is a backward pass."""
@@ -149,8 +149,8 @@ def original(op: Any, origin: Origin) -> str:
 def _fits(pattern: Pattern, op: Any, grad: Any) -> bool:
     """Every used entry of ``grad`` holds the variable, or the gradient, that it should."""
     held = [(_name(grad, entry), origin) for entry, origin in pattern.reads.items()]
-    held += [(_name(grad, e).split(GRAD)[0], origin) for e, origin in pattern.gradients.items()]
-    held += [(_name(grad, e, True).split(GRAD)[0], origin) for e, origin in pattern.writes.items()]
+    held += [(differentiated(_name(grad, e)), origin) for e, origin in pattern.gradients.items()]
+    held += [(differentiated(_name(grad, e, True)), origin) for e, origin in pattern.writes.items()]
     return all(name in ("", original(op, origin)) for name, origin in held)
 
 

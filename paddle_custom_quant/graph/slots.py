@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 EMPTY = "@EMPTY@"
 GRAD = "@GRAD"
+_PASSES = re.compile("^(grad/)+")
 
 
 def input_names(node: Any, slot: str) -> list[str]:
@@ -18,6 +20,11 @@ def output_names(node: Any, slot: str) -> list[str]:
     """Variable names in an output slot of an operator node (empty if it has no such slot)."""
     desc = node.op()
     return list(desc.output(slot)) if slot in desc.output_names() else []
+
+
+def differentiated(gradient: str) -> str:
+    """The variable whose gradient (in a first or a further backward pass) has this name."""
+    return _PASSES.sub("", gradient.split(GRAD)[0])
 
 
 def all_output_names(node: Any) -> list[str]:

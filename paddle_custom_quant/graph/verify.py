@@ -8,7 +8,8 @@ from typing import Any, Callable
 
 from .editor import EMPTY, GRAD
 from .quantizable import QUANTIZABLE_SLOTS
-from .roles import BACKWARD, OPTIMIZE, ROLE
+from .roles import BACKWARD, OPTIMIZE, QUANTIZER_OPTIMIZER, ROLE
+from .slots import differentiated
 from .view import OpView, View, view
 
 QUANTIZED = "quantized_inputs"  # attribute of a quantized operator: ["Input:0", "Filter:0"]
@@ -135,7 +136,8 @@ def _updated_twice(seen: View) -> Iterator[Finding]:
 
 def _unread_gradient(seen: View) -> Iterator[Finding]:
     """A parameter's gradient that no optimizer reads, in a program that has an optimizer."""
-    if not any("ParamOut" in op.outputs for op in seen.ops):
+    updates = [op for op in seen.ops if "ParamOut" in op.outputs]
+    if all(QUANTIZER_OPTIMIZER in (op.attribute("op_namescope") or "") for op in updates):
         return
     read = {name for op in seen.ops for name in op.reads}
     for op in seen.ops:
@@ -217,7 +219,7 @@ def _partner(grad: OpView, forward: dict[tuple[str, str], OpView]) -> OpView | N
     for slot, names in grad.inputs.items():
         if slot.endswith(GRAD):
             for name in names:
-                found = forward.get((kind, name.split(GRAD)[0]))
+                found = forward.get((kind, differentiated(name)))
                 if found is not None:
                     return found
     return None

@@ -10,11 +10,11 @@ from paddle.optimizer.lr import LRScheduler
 
 from .. import compat
 from ..graph.editor import GraphEditor
-from ..graph.roles import BACKWARD, OPTIMIZE, ROLE
+from ..graph.roles import BACKWARD, OPTIMIZE, QUANTIZER_OPTIMIZER, ROLE
 from ..graph.subgraph import TracedParameter
 from ..graph.transplant import Transplant
 
-NAMES = "quantizer_optimizer."
+NAMES = f"{QUANTIZER_OPTIMIZER}."
 
 
 def insert_optimizer(
@@ -56,7 +56,7 @@ def insert_optimizer(
             gradient = block.create_var(name=f"{name}@GRAD", shape=list(p.shape), dtype=p.dtype)
             pairs.append((variable, gradient))
         optimizer_func().apply_gradients(pairs)
-    transplant = Transplant(editor, main, _rename, NAMES.strip("."))
+    transplant = Transplant(editor, main, _rename, QUANTIZER_OPTIMIZER)
     for name, nodes in gradients.items():
         transplant.nodes[f"{name}@GRAD"] = _total(editor, nodes)
     descs = [op.desc for op in main.global_block().ops]

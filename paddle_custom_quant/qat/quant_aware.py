@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, Callable, Union
 
@@ -15,6 +16,7 @@ from .onednn import is_cpu, use_onednn
 from .optimizer import JointSchedule
 from .request import Functions, build_pass, check_config, installed
 
+log = logging.getLogger("paddle_custom_quant")
 _lock = threading.RLock()
 _upstream_quant_aware = quanter.quant_aware
 
@@ -112,6 +114,11 @@ def quant_aware(
         )  # fmt: skip
     quantized, *extra = result
     inserted = engine.inserted
+    if engine.left_in_float:
+        log.warning(
+            "operators inside a while or cond block are left in float: %s",
+            ", ".join(engine.left_in_float),
+        )
     if inserted is not None:
         _finish(program, quantized, inserted, scope, place)
         if not for_test:
@@ -142,6 +149,8 @@ def _finish(
     """Give the new program what a graph does not hold: parameters' settings and schedules."""
     quantized._copy_param_info_from(original)
     quantized._copy_param_info_from(_parameter_program(inserted))
+    for made, source in zip(quantized.blocks, original.blocks):
+        made._set_forward_block_idx(source.forward_block_idx)
     quantized.random_seed = original.random_seed
     user = getattr(original, "lr_scheduler", None)
     own = inserted.schedule

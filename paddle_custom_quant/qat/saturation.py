@@ -65,12 +65,13 @@ def warn(program: paddle.static.Program, inserted: Inserted, scope: Any, place: 
 
 def _normalised(name: str, readers: dict[str, list[Any]]) -> bool:
     """Whether every way from this tensor meets a normalisation before the next layer."""
-    ops = [op for op in readers[name] if not op.type.endswith("_grad")]
-    if not ops:
-        return False
-    for op in ops:
-        if op.type in NORMALISATIONS:
-            continue
-        if op.type not in TRANSPARENT or not _normalised(op.output_arg_names[0], readers):
+    waiting, seen = [name], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        ops = [op for op in readers[name] if not op.type.endswith("_grad")]
+        if not all(op.type in NORMALISATIONS or op.type in TRANSPARENT for op in ops) or not ops:
             return False
+        behind = {op.output_arg_names[0] for op in ops if op.type in TRANSPARENT}
+        waiting += behind - seen
     return True

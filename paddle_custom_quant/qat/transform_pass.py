@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from paddle.framework import IrGraph
@@ -16,8 +15,6 @@ from .insertion import Environment, Inserted, insert
 from .placement import Placement, Request, decide
 from .rules import Rule, as_rule
 
-log = logging.getLogger("paddle_custom_quant")
-
 
 class _Engine:
     """What both passes share: attributes that upstream's constructor set -> request -> graph."""
@@ -27,6 +24,7 @@ class _Engine:
     for_test: bool | None = None
     grad_quantize_func: Any = None
     activation_op_types: tuple[str, ...] = ()
+    left_in_float: tuple[str, ...] = ()
 
     # Set by upstream's constructor.
     _scope: Any
@@ -50,7 +48,8 @@ class _Engine:
     def apply(self, graph: IrGraph) -> IrGraph:
         """Quantize the graph in place.
 
-        Operators inside the blocks of ``while`` and ``cond`` are left alone, with a warning.
+        Operators inside the blocks of ``while`` and ``cond`` are left alone, and listed in
+        ``left_in_float``.
 
         Args:
             graph: of a training or test program.
@@ -71,7 +70,7 @@ class _Engine:
             self.for_test = bool(self._is_test)
         vars(graph)["out_node_mapping_table"] = {}  # PaddleSlim expects one
         if any(node.graph_id() for node in graph.graph.nodes()):  # the global block's is 0
-            self._warn(graph)
+            self.left_in_float += tuple(self._quantizable(graph))
             return graph
         editor = GraphEditor(graph)
         environment = Environment(self._scope, self._place, self._exe, self._optimizer)
@@ -110,17 +109,13 @@ class _Engine:
             )
         )
 
-    def _warn(self, graph: IrGraph) -> None:
+    def _quantizable(self, graph: IrGraph) -> list[str]:
         kinds = {*self._quantizable_ops, *self.activation_op_types}
-        found = sorted(
+        return sorted(
             f"{op.name()} -> {op.output_arg_names()[0]}"
             for op in graph.all_op_nodes()
             if op.name() in kinds
         )
-        if found:
-            log.warning(
-                "operators inside a while or cond block are left in float: %s", ", ".join(found)
-            )
 
 
 class QuantizationTransformPass(_Engine, UpstreamPass):

@@ -24,7 +24,7 @@ EXACT, LEARNED = (bend, bend), (skewed, clipped)
 
 
 def data(name: str, stop_gradient: bool = True) -> Any:
-    held = paddle.static.data(name, FEED[name].shape, "float64")
+    held = paddle.static.data(name, FEED[name].shape, paddle.get_default_dtype())
     held.stop_gradient = stop_gradient
     return held
 
