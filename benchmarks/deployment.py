@@ -25,6 +25,7 @@ import paddle.nn.functional as F
 from paddle import static
 
 import paddle_custom_quant as pcq
+from paddle_custom_quant.deploy import compare, load_program
 from paddle_custom_quant.quantizers import (
     LSQ,
     PACT,
@@ -252,6 +253,42 @@ def train_all(arguments: argparse.Namespace) -> None:
                 train_quantized(name, method, data, arguments.work)
 
 
+def table(arguments: argparse.Namespace) -> None:
+    """Compare every net that was trained, and print the table of docs/deployment.md."""
+    rows, results = [], {}
+    for name in arguments.net or NETS:
+        data = Data(NETS[name].data, arguments.data)
+        images = data.test_images(arguments.images)
+        for method in arguments.method or METHODS:
+            path = arguments.work / name / method / "model"
+            if not Path(f"{path}.pdmodel").exists():
+                print(f"{name} {method}: not trained", flush=True)
+                continue
+            with pcq.legacy_static():
+                program, scope = load_program(path)
+                result = compare(program, scope, images)
+            print(f"\n{name} {method}\n{result}", flush=True)
+            rows.append(_markdown(name, method, result))
+            results[f"{name} {method}"] = json.loads(result.to_json())
+            if arguments.json:
+                arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    head = ["net", "method", "plain: largest", "oneDNN int8", "ONNX Runtime", "OpenVINO", "size"]
+    lines = [head, ["---"] * len(head), *rows]
+    print("\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _markdown(name: str, method: str, result: Any) -> list[str]:
+    plain, onednn = result.row("paddle"), result.row("paddle-onednn-int8")
+    cells = [name, method, f"{plain.largest:.0e} (mean {plain.mean:.0e})"]
+    for engine in ("paddle-onednn-int8", "onnxruntime", "openvino"):
+        row = result.row(engine)
+        layers = f"{row.integer_layers}/{row.all_layers}"
+        cells.append(f"{row.top1_agreement:.2%}, {layers}" if row.ran else "-")
+    onnx = result.row("onnxruntime")
+    ratio = onnx.size / onnx.float_size if onnx.ran else float("nan")
+    return [*cells, f"{onednn.size / onednn.float_size:.2f}, {ratio:.2f}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=["train", "table"])
@@ -265,6 +302,8 @@ def main() -> None:
     arguments.data = Path(arguments.data)
     if arguments.step == "train":
         train_all(arguments)
+    else:
+        table(arguments)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from .frozen import (
     Grid,
     IntegerWeight,
     Layer,
+    along,
     moves_values,
     quantizer_of,
 )
@@ -189,20 +190,24 @@ class _Writer:
         weight = self.frozen.weights[weight_name]
         axis = channel_axis(layer, weight.integers.ndim)
         weight, _ = in_int8(weight, axis)
-        if not (self.int4 and _packing(weight.integers)[0] != "INT8"):
-            weight = widened(weight, axis)
         quantizer = quantizer_of(x, self.producers)
         assert quantizer is not None and quantizer.grid is not None
-        channels = weight.integers.shape[axis]
-        step = np.broadcast_to(weight.grid.step.astype("float64"), [channels])
+        input_step = float(quantizer.grid.step[0])
+        packed = self.int4 and _packing(weight.integers)[0] != "INT8"
         bias = None
         if len(layer.inputs) > 2:
             bias = self.frozen.constants[layer.inputs[2]].astype("float64")
-            weight, step = _with_room_for(bias, float(quantizer.grid.step[0]), weight, step, axis)
+        if not packed:
+            if bias is not None:
+                weight = _with_room_for(bias, input_step, weight, axis)
+            weight = widened(weight, axis, bias, input_step)
         inputs = [x, self._weight(layer.name, weight, axis)]
-        if bias is not None:
-            product = step.astype("float32").astype("float64") * float(quantizer.grid.step[0])
-            inputs.append(self._bias(layer.name, bias, product))
+        if bias is not None and packed:
+            self._constant(layer.inputs[2])
+            inputs.append(layer.inputs[2])
+        elif bias is not None:
+            step = np.broadcast_to(weight.grid.step, [weight.integers.shape[axis]])
+            inputs.append(self._bias(layer.name, bias, step.astype("float64") * input_step))
         flat = layer.kind == "matmul_v2" and len(self._shape(x)) == 2
         if flat:
             graph.add("Gemm", inputs, layer.name)
@@ -227,19 +232,19 @@ class _Writer:
         zeros = np.full(step.shape if axis is not None else [], point)
         if kind == "INT8":
             integers = graph.constant(f"{stem}.weight.int8", stored, "int8")
-            zero = graph.constant(f"{stem}.weight.zero", zeros, "int8")
+            zero = graph.constant("zero", zeros, "int8")
         else:
             integers = graph.packed(f"{stem}.weight.int4", kind, stored)
-            zero = graph.packed(f"{stem}.weight.zero", kind, zeros)
-        along = {} if axis is None else {"axis": axis}
+            zero = graph.packed("zero", kind, zeros)
+        on_axis = {} if axis is None else {"axis": axis}
         if not shift:
             name = output or graph.fresh(f"{stem}.weight")
-            return graph.add("DequantizeLinear", [integers, scale, zero], name, **along)
+            return graph.add("DequantizeLinear", [integers, scale, zero], name, **on_axis)
         factor = 2.0  # odd multiples of the step: every second integer, half a step aside
         doubled = graph.constant(
             f"{stem}.weight.scale", factor * step if axis is not None else factor * step[0]
         )
-        real = graph.add("DequantizeLinear", [integers, doubled, zero], **along)
+        real = graph.add("DequantizeLinear", [integers, doubled, zero], **on_axis)
         spread = [-1 if i == axis else 1 for i in range(q.ndim)]
         aside = graph.constant(f"{stem}.weight.shift", (step * shift).reshape(spread))
         return graph.add("Add", [real, aside], output or graph.fresh(f"{stem}.weight"))
@@ -249,7 +254,7 @@ class _Writer:
         scale = graph.constant(f"{stem}.bias.scale", product)
         held = np.round(bias / product.astype("float32").astype("float64"))
         integers = graph.constant(f"{stem}.bias.int32", held, "int32")
-        zero = graph.constant(f"{stem}.bias.zero", np.zeros(product.shape), "int32")
+        zero = graph.constant("zero", np.zeros(product.shape), "int32")
         return graph.add("DequantizeLinear", [integers, scale, zero], axis=0)
 
     def _assembled(self, onnx: Any) -> Any:
@@ -316,18 +321,17 @@ def _packing(q: np.ndarray) -> tuple[str, np.ndarray, int, float]:
 
 
 def _with_room_for(
-    bias: np.ndarray, input_step: float, weight: IntegerWeight, step: np.ndarray, axis: int
-) -> tuple[IntegerWeight, np.ndarray]:
+    bias: np.ndarray, input_step: float, weight: IntegerWeight, axis: int
+) -> IntegerWeight:
     """Raise the step of channels so small that their bias would not fit 32 bits."""
-    least = np.abs(bias) / (_INT32_ROOM * input_step)
+    step = np.broadcast_to(weight.grid.step.astype("float64"), bias.shape)
+    least = np.abs(bias) / (_INT32_ROOM * input_step) * 127
     if (step >= least).all():
-        return weight, step
+        return weight
     ratio = np.where(step < least, least / step, 1.0)
-    shape = [-1 if i == axis else 1 for i in range(weight.integers.ndim)]
-    q = np.round(weight.integers / ratio.reshape(shape)).astype("int8")
-    step = step * ratio
-    grid = replace(weight.grid, step=step.astype("float32"), axis=axis)
-    return IntegerWeight(q, grid), step
+    q = np.round(weight.integers / along(ratio, weight.integers.ndim, axis)).astype("int8")
+    grid = replace(weight.grid, step=(step * ratio).astype("float32"), axis=axis)
+    return IntegerWeight(q, grid)
 
 
 def _dimensions(shape: tuple[int, ...]) -> list[Any]:

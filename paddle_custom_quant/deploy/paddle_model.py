@@ -24,7 +24,7 @@ from .frozen import (
 )
 from .operators import OPERATORS
 from .storage import refuse_existing, write_files
-from .weights import in_int8
+from .weights import in_int8, reaching_127
 
 _INT8_MAX = 127
 
@@ -41,8 +41,9 @@ def write_paddle(
     Args:
         frozen: what to write.
         path: without a suffix.
-        exact: store weights whose integers do not fit int8 (DoReFa's at 8 bits) as floats, four
-            times as large. By default they are rounded to 127 steps of each channel's largest.
+        exact: every weight keeps its value, for engines that compute in float. Those whose
+            integers do not fit int8 (DoReFa's at 8 bits) are stored as floats. By default weights
+            are written as oneDNN's int8 kernels hold them: each channel reaches 127.
         overwrite: replace files that are there.
 
     Returns:
@@ -95,7 +96,7 @@ class ProgramWriter:
         self.place = paddle.CPUPlace()
 
     def write(self, exact: bool = False) -> None:
-        """Append everything; ``exact``: weights that int8 would round stay float."""
+        """Append everything; ``exact``: every weight keeps its value, as float where needed."""
         for name, info in self.frozen.inputs.items():
             static.data(name, [*info.shape], info.dtype)
         for name, value in self.frozen.constants.items():
@@ -106,11 +107,12 @@ class ProgramWriter:
             if layer.kind in WEIGHTED and layer.inputs[1] in self.frozen.weights
         }
         for name, weight in self.frozen.weights.items():
-            fitted, error = in_int8(weight, axes.get(name, 0))
+            axis = axes.get(name, 0)
+            fitted, error = in_int8(weight, axis)
             if exact and error:
                 self._constant(name, weight.real())
             else:
-                self._weight(name, fitted)
+                self._weight(name, fitted if exact else reaching_127(fitted, axis))
         integer = {layer.name for layer in self.frozen.integer_layers()}
         for layer in self.frozen.layers:
             if layer.name in integer:

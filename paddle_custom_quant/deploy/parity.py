@@ -50,7 +50,7 @@ def compare(
         inputs: samples along the first axis; by name where the program has several inputs.
         frozen: what :func:`.freeze` made of the program; made here if left out.
         models: files that were exported before, by format (``"paddle"``, ``"onnx"``); written to
-            a temporary folder if left out.
+            a temporary folder if left out, for plain Paddle with ``exact=True``.
         engines: names of :data:`.engines.ENGINES`; all by default. Those that are not installed
             are listed as skipped.
         batch_size: samples that are run together.
@@ -79,8 +79,9 @@ def compare(
                 rows.append(Row(name, skipped=f"{engine.package} is not installed"))
                 continue
             try:
-                path = files.get(engine.format) or _write(frozen, engine.format, folder, "int8")
-                files[engine.format] = path
+                path = files.get(engine.format) or _write(
+                    frozen, engine.format, folder, name, exact=not engine.integer
+                )
                 as_float = _write(float_form(frozen), engine.format, folder, "float")
                 measured = measure(
                     name, path, fed, batch_size=batch_size, threads=threads, timed=timed,
@@ -134,11 +135,13 @@ def float_form(frozen: FrozenModel) -> FrozenModel:
     return replace(frozen, layers=layers, weights={}, constants=constants, outputs=outputs)
 
 
-def _write(frozen: FrozenModel, kind: str, folder: str, name: str) -> Path:
+def _write(
+    frozen: FrozenModel, kind: str, folder: str, name: str, exact: bool = False
+) -> Path:
     path = Path(folder, name)
     if kind == "onnx":
         return write_onnx(frozen, path, overwrite=True)
-    write_paddle(frozen, path, overwrite=True)
+    write_paddle(frozen, path, exact=exact, overwrite=True)
     return path
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import paddle
 from paddle import static
 
+from .. import kernels
 from ..inspection.model import ModelError
 from ..inspection.reading import read_model
+from ..inspection.stored import pickled_values
 from ..qat.scope import write
 
 
@@ -31,10 +33,20 @@ def load_program(path: str | Path) -> tuple[static.Program, Any]:
     file = file if file.suffix == ".pdmodel" else Path(f"{file}.pdmodel")
     if model.values is None:
         raise ModelError(f"{file}: there are no parameters beside it ({file.stem}.pdparams).")
+    own = sorted({op.kind for op in model.operators if op.kind.startswith("pcq_")})
+    if own and not kernels.available():
+        raise ModelError(
+            f"{file}: it holds C++ operators ({own[0]}), which need a compiler here (c++ or g++)."
+        )
     program = static.Program.parse_from_string(file.read_bytes())
     scope = static.Scope()
     place = paddle.CPUPlace()
-    for name, value in model.values.items():
+    values = dict(model.values)
+    states = file.with_suffix(".pdopt")
+    if states.exists():
+        # Running averages are no parameters: paddle.static.save keeps them with the optimizer's.
+        values.update(pickled_values(states, {}))
+    for name, value in values.items():
         write(scope, place, name, np.ascontiguousarray(value))
     return program, scope
 

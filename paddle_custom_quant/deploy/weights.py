@@ -141,23 +141,67 @@ def in_int8(weight: IntegerWeight, axis: int) -> tuple[IntegerWeight, float]:
     return IntegerWeight(rounded.astype("int8"), grid), error
 
 
-def widened(weight: IntegerWeight, axis: int) -> IntegerWeight:
-    """The same values with integers as large as int8 holds, and steps as small.
+def widened(
+    weight: IntegerWeight, axis: int, bias: np.ndarray | None = None, input_step: float = 1.0
+) -> IntegerWeight:
+    """The same values with larger integers and smaller steps.
 
     A bias counts in steps of input times weight: with the few integers of a low-bit weight it
-    would be rounded coarsely.
+    would be rounded coarsely, and activations near a rounding boundary would flip.
 
     Args:
         weight: int8, in [-127, 127].
         axis: output-channel axis.
+        bias: of each channel; each channel gets the factor that rounds its bias least. Without
+            it, the largest that int8 holds.
+        input_step: step of the layer's input.
     """
     q = weight.integers
     others = tuple(i for i in range(q.ndim) if i != axis)
     most = np.abs(q.astype("int16")).max(axis=others)
     factor = np.maximum(127 // np.maximum(most, 1), 1)
+    if bias is not None:
+        factor = _least_rounding(factor, np.abs(bias) / (weight.grid.step * input_step))
     wide = (q * along(factor, q.ndim, axis)).astype("int8")
     step = (weight.grid.step.astype("float64") / factor).astype("float32")
     return IntegerWeight(wide, Grid(step, -128, 127, axis))
 
 
-__all__ = ["found_grid", "in_int8", "on_grid", "why_not_uniform", "widened"]
+def _least_rounding(largest: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """For each channel the factor, at most ``largest``, with which its bias is rounded least.
+
+    ``bias`` is in steps of the product at factor 1.
+    """
+    factors = np.arange(1, int(largest.max()) + 1)[:, None]
+    scaled = bias * factors
+    error = np.abs(scaled - np.round(scaled)) / factors
+    error = np.where(factors <= largest, error, np.inf)
+    return error.argmin(axis=0) + 1
+
+
+def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
+    """Integers whose largest is 127 in each channel, as oneDNN would make them itself.
+
+    oneDNN rounds each channel's weights to 127 steps of its largest. Widened integers end at up to
+    126; one of the largest weights of such a channel is moved to 127 (less than 1 % of it), which
+    makes all the others exact. Where moving it is the larger error, the channel stays as it is.
+
+    Args:
+        weight: int8, in [-127, 127].
+        axis: output-channel axis.
+    """
+    wide = widened(weight, axis)
+    rows = np.moveaxis(wide.integers, axis, 0).copy()
+    flat = rows.reshape(len(rows), -1)
+    for row in flat:
+        at = int(np.abs(row.astype("int16")).argmax())
+        most = abs(int(row[at]))
+        if most in (0, 127):
+            continue
+        rounded = np.round(row * (127 / most)) * (most / 127) - row
+        if np.square(rounded).sum() > (127 - most) ** 2:
+            row[at] = 127 if row[at] > 0 else -127
+    return IntegerWeight(np.ascontiguousarray(np.moveaxis(rows, 0, axis)), wide.grid)
+
+
+__all__ = ["found_grid", "in_int8", "on_grid", "reaching_127", "why_not_uniform", "widened"]
