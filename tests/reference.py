@@ -145,13 +145,17 @@ def quantize(
     ``None`` leaves tensors of that kind in float, or takes PaddleSlim's type (``built_in``).
     """
     place = paddle.CPUPlace()
-    settings = {"optimizer_func": lambda: paddle.optimizer.SGD(0.0), "onednn": False, **settings}
+    settings = {
+        "optimizer_func": lambda: paddle.optimizer.SGD(0.0),
+        "return_program": True,
+        "onednn": False,
+        **settings,
+    }
     return pcq.quant_aware(
         program,
         place,
         {"quantize_op_types": list(ops), "onnx_format": onnx_format},
         executor=paddle.static.Executor(place),
-        return_program=True,
         weight_quantize_func=weight or (None if built_in else pcq.FirstLast(None, None)),
         act_quantize_func=activation or (None if built_in else pcq.FirstLast(None, None)),
         **settings,

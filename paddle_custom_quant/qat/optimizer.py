@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Callable
 
 import numpy as np
@@ -24,7 +26,7 @@ def insert_optimizer(
     optimizer_func: Callable[[], Any],
     scope: Any,
     place: Any,
-) -> LRScheduler | None:
+) -> Schedule | None:
     """Append the operators that update the learned parameters.
 
     Args:
@@ -37,6 +39,9 @@ def insert_optimizer(
 
     Returns:
         The optimizer's learning-rate schedule, if it has one.
+
+    Raises:
+        TypeError: ``optimizer_func`` returns no optimizer.
     """
     main, startup = paddle.static.Program(), paddle.static.Program()
     guard = paddle.static.program_guard(main, startup)
@@ -55,7 +60,7 @@ def insert_optimizer(
             )
             gradient = block.create_var(name=f"{name}@GRAD", shape=list(p.shape), dtype=p.dtype)
             pairs.append((variable, gradient))
-        optimizer_func().apply_gradients(pairs)
+        schedule = _apply(optimizer_func(), pairs)
     transplant = Transplant(editor, main, _rename, QUANTIZER_OPTIMIZER)
     for name, nodes in gradients.items():
         transplant.nodes[f"{name}@GRAD"] = _total(editor, nodes)
@@ -66,7 +71,25 @@ def insert_optimizer(
     transplant.copy(descs)
     with paddle.static.scope_guard(scope):
         paddle.static.Executor(place).run(startup)
-    return getattr(main, "lr_scheduler", None)
+    return schedule
+
+
+def _apply(optimizer: Any, pairs: list[tuple[Any, Any]]) -> Schedule | None:
+    if not hasattr(optimizer, "apply_gradients"):
+        raise TypeError(
+            f"optimizer_func must return an optimizer, such as paddle.optimizer.Adam(1e-3), "
+            f"got {optimizer!r}."
+        )
+    values = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(values, LRScheduler):
+        optimizer.apply_gradients(pairs)
+        return None
+    # The caller may drive another optimizer with the same object, which knows one variable only.
+    before = getattr(values, "_var_name", None)
+    optimizer.apply_gradients(pairs)
+    schedule = Schedule(values, values._var_name)
+    values._var_name = before
+    return schedule
 
 
 def _total(editor: GraphEditor, nodes: list[Any]) -> Any:
@@ -81,29 +104,64 @@ def _rename(name: str) -> str:
     return name if name.startswith(NAMES) else NAMES + name
 
 
-class JointSchedule(LRScheduler):
-    """The user's schedule, which also sets the quantizer parameters' learning rate.
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule and the variable that it drives."""
 
-    An executor asks the one schedule of a program for its value before each run. This one answers
-    for the user's and writes the other into the scope.
+    values: LRScheduler
+    variable: str
+
+
+class ProgramSchedule(LRScheduler):
+    """All learning-rate schedules of a program.
+
+    An executor asks the one schedule of a program for its value before each run, for the variable
+    that the schedule names. This one answers for the first and writes the others into the scopes:
+    the one that the program was quantized in, and the current one. It has the first's attributes
+    and methods.
     """
 
-    def __init__(self, user: LRScheduler, quantizers: LRScheduler, scope: Any, place: Any) -> None:
-        self.__dict__.update(user=user, quantizers=quantizers, scope=scope, place=place)
+    def __init__(self, schedules: Sequence[Schedule], scope: Any, place: Any) -> None:
+        first, *others = schedules
+        self.__dict__.update(
+            first=first.values, _var_name=first.variable, others=others, scope=scope, place=place
+        )
 
     def __call__(self) -> float:
-        """The user's learning rate now."""
-        tensor = self.scope.var(self.quantizers._var_name).get_tensor()
-
-        tensor.set(np.full([1], self.quantizers(), dtype="float32"), self.place)
-        return self.user()
+        """The first schedule's learning rate now."""
+        for schedule in self.others:
+            for scope in (self.scope, paddle.static.global_scope()):
+                variable = scope.find_var(schedule.variable)
+                if variable is not None:
+                    tensor = variable.get_tensor()
+                    value = np.full_like(np.array(tensor), schedule.values())
+                    tensor.set(value, self.place)
+        return float(self.first())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.user, name)
+        return getattr(self.first, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.user, name, value)
+        setattr(self.first, name, value)
 
     def step(self, epoch: int | None = None) -> None:
-        """Step the user's schedule."""
-        self.user.step(epoch)
+        """Step the first schedule."""
+        self.first.step(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The first schedule's state."""
+        return dict(self.first.state_dict())
+
+    def set_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the first schedule's state."""
+        self.first.set_state_dict(state_dict)
+
+
+def program_schedule(
+    users: LRScheduler | None, own: Schedule | None, scope: Any, place: Any
+) -> LRScheduler | None:
+    """What drives the learning rates of a program: the user's and that of the quantizers."""
+    if own is None:
+        return users
+    before = [] if users is None else [Schedule(users, users._var_name)]
+    return ProgramSchedule([*before, own], scope, place)

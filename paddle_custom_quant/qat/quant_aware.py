@@ -13,7 +13,7 @@ from .. import compat
 from . import saturation
 from .insertion import Environment, Inserted
 from .onednn import is_cpu, use_onednn
-from .optimizer import JointSchedule
+from .optimizer import program_schedule
 from .request import Functions, build_pass, check_config, installed
 
 log = logging.getLogger("paddle_custom_quant")
@@ -152,12 +152,10 @@ def _finish(
     for made, source in zip(quantized.blocks, original.blocks):
         made._set_forward_block_idx(source.forward_block_idx)
     quantized.random_seed = original.random_seed
-    user = getattr(original, "lr_scheduler", None)
-    own = inserted.schedule
-    if user is not None and own is not None:
-        quantized.lr_scheduler = JointSchedule(user, own, scope, place)
-    elif user is not None or own is not None:
-        quantized.lr_scheduler = user if own is None else own
+    users = getattr(original, "lr_scheduler", None)
+    schedule = program_schedule(users, inserted.schedule, scope, place)
+    if schedule is not None:
+        quantized.lr_scheduler = schedule
     quantized.quantization = inserted
 
 
