@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import paddle
 from paddle.nn import functional as F
@@ -20,13 +20,13 @@ def skewed(w: Any) -> Any:
     return w + learned(w, "s", 0.5) * t * t
 
 
-def clipped(x: Any, name: Optional[str] = None) -> Any:
+def clipped(x: Any, name: str | None = None) -> Any:
     """PACT's clip as PaddleSlim's example writes it; ``name`` is the tensor's if not its own."""
     a = learned(x, "a", 1.3, name)
     return x - F.relu(x - a) + F.relu(-a - x)
 
 
-def learned(x: Any, key: str, start: float, name: Optional[str] = None) -> Any:
+def learned(x: Any, key: str, start: float, name: str | None = None) -> Any:
     """A parameter of one element, called ``<tensor>.<key>``."""
     attr = paddle.ParamAttr(name=f"{name or x.name}.{key}", initializer=Constant(start))
     return paddle.create_parameter([1], x.dtype, attr=attr)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 from unittest.mock import patch
 
 import numpy as np
@@ -142,7 +143,9 @@ def transformer(layers: int = 2, words: int = 17, width: int = 16, length: int =
         x = embedding(text)
         for _ in range(layers):
             # Attention does not depend on a bias of its keys: the gradient would be rounding alone.
-            x = nn.TransformerEncoderLayer(width, 2, 2 * width, dropout=0.0, bias_attr=[False, None])(x)
+            x = nn.TransformerEncoderLayer(
+                width, 2, 2 * width, dropout=0.0, bias_attr=[False, None]
+            )(x)
         scores = paddle.matmul(x, embedding.weight, transpose_y=True)
         return F.cross_entropy(scores, following)
 
@@ -201,9 +204,7 @@ NETS = {
     "shufflenet_v2": classifier(
         lambda: models.shufflenet_v2_x0_25(num_classes=CLASSES), (4, 3, 64, 64), DEEP
     ),
-    "squeezenet": classifier(
-        lambda: models.squeezenet1_1(num_classes=CLASSES), (2, 3, 64, 64)
-    ),
+    "squeezenet": classifier(lambda: models.squeezenet1_1(num_classes=CLASSES), (2, 3, 64, 64)),
     "alexnet": classifier(alexnet, (2, 3, 224, 224)),
     "transformer": transformer(),
     "unet": unet(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable
 from unittest.mock import patch
 
 import numpy as np
@@ -25,8 +26,8 @@ OPS = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "matmul", "matmu
 
 @contextmanager
 def by_hand(
-    weight: Optional[Function],
-    activation: Optional[Function],
+    weight: Function | None,
+    activation: Function | None,
     ops: tuple[str, ...] = OPS,
     main_block_only: bool = False,
 ) -> Iterator[None]:
@@ -73,7 +74,7 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def written(quantizer: Any, label: Optional[str] = None, axis: Optional[int] = None) -> Function:
+def written(quantizer: Any, label: str | None = None, axis: int | None = None) -> Function:
     """A function that applies ``quantizer``, for :func:`by_hand`, with its parameters in place.
 
     ``label`` stands for the method's name in theirs; ``axis`` is the channel axis of weights.
@@ -101,9 +102,7 @@ def written(quantizer: Any, label: Optional[str] = None, axis: Optional[int] = N
 
 
 # An operator notes the Python stack that creates it, which takes most of the time it takes.
-without_call_stacks = patch.object(
-    framework, "traceback", SimpleNamespace(extract_stack=lambda: [])
-)
+without_call_stacks = patch.object(framework, "traceback", SimpleNamespace(extract_stack=list))
 
 
 @dataclass
@@ -210,10 +209,10 @@ def fetch_gradients(
 def assert_equal_by_hand(
     loss: Callable[[], Any],
     feed: dict[str, np.ndarray],
-    weight: Optional[Function],
-    activation: Optional[Function],
+    weight: Function | None,
+    activation: Function | None,
     ops: tuple[str, ...] = OPS,
-    hand_loss: Optional[Callable[[], Any]] = None,
+    hand_loss: Callable[[], Any] | None = None,
 ) -> Any:
     """Insertion into ``loss()`` gives the loss and gradients of its by-hand version, in float64.
 

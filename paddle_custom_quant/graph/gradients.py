@@ -69,7 +69,6 @@ class Pattern:
         reads = (e for e, origin in self.reads.items() if origin == (INPUT, slot, index))
         return GradientSocket(op, tuple(e for e in reads if _name(op, e)), writes)
 
-
     def incoming(self, op: Any, grad: Any) -> dict[str, str]:
         """Output of ``op`` -> its gradient, which gradient operator ``grad`` reads."""
         return {original(op, origin): _name(grad, e) for e, origin in self.gradients.items()}

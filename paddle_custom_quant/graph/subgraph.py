@@ -113,9 +113,7 @@ def trace(
         )
         names = {key: value.name or f"{name}.{key}" for key, value in start.items()}
         values = {names[key]: _in_dtype(value.value, target) for key, value in start.items()}
-        owned = {
-            key: _create(block, name, values[name], start[key]) for key, name in names.items()
-        }
+        owned = {key: _create(block, name, values[name], start[key]) for key, name in names.items()}
         with compat.old_operators():
             y = quantizer.quantize(x, target, **owned)
             _check(x, y, quantizer, target)

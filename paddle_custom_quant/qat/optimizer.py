@@ -87,7 +87,7 @@ def _apply(optimizer: Any, pairs: list[tuple[Any, Any]]) -> Schedule | None:
     # The caller may drive another optimizer with the same object, which knows one variable only.
     before = getattr(values, "_var_name", None)
     optimizer.apply_gradients(pairs)
-    schedule = Schedule(values, values._var_name)
+    schedule = Schedule(values, str(values._var_name))
     values._var_name = before
     return schedule
 
@@ -148,11 +148,11 @@ class ProgramSchedule(LRScheduler):
         """Step the first schedule."""
         self.first.step(epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Any:
         """The first schedule's state."""
-        return dict(self.first.state_dict())
+        return self.first.state_dict()
 
-    def set_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def set_state_dict(self, state_dict: Any) -> None:
         """Restore the first schedule's state."""
         self.first.set_state_dict(state_dict)
 
@@ -163,5 +163,5 @@ def program_schedule(
     """What drives the learning rates of a program: the user's and that of the quantizers."""
     if own is None:
         return users
-    before = [] if users is None else [Schedule(users, users._var_name)]
+    before = [] if users is None else [Schedule(users, str(users._var_name))]
     return ProgramSchedule([*before, own], scope, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import paddle
@@ -14,8 +14,7 @@ from tests.functions import bend, clipped, skewed
 from tests.nets import NETS, default_dtype
 from tests.reference import Function, Trained, by_hand, gradients, quantize, train_program
 
-
-FUNCTIONS: dict[str, tuple[Optional[Function], Optional[Function]]] = {
+FUNCTIONS: dict[str, tuple[Function | None, Function | None]] = {
     "weight": (bend, None),
     "weight-learned": (skewed, None),
     "activation": (None, bend),

@@ -166,9 +166,7 @@ def test_readers_that_get_one_method_with_different_settings() -> None:
 
     def hand() -> Any:
         h = conv_by_hand(data("x"), written(first_last))
-        return size(
-            conv_by_hand(h, written(other)) + conv_by_hand(h, written(first_last, "lsq_2"))
-        )
+        return size(conv_by_hand(h, written(other)) + conv_by_hand(h, written(first_last, "lsq_2")))
 
     def insert(program: Any) -> Any:
         return quantize(program, None, pcq.FirstLast(first_last, other))
@@ -208,7 +206,9 @@ def test_preprocessing_of_the_same_name() -> None:
 
 
 @pytest.mark.parametrize("onnx_format", [True, False])
-@pytest.mark.parametrize("functions", [(skewed, None), (None, clipped)], ids=["weight", "activation"])
+@pytest.mark.parametrize(
+    "functions", [(skewed, None), (None, clipped)], ids=["weight", "activation"]
+)
 def test_a_built_in_type_beside_a_function(functions: Any, onnx_format: bool) -> None:
     """Its values are seen forward and backward; gradients pass it unchanged."""
 

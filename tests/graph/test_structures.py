@@ -59,7 +59,9 @@ def quantized_and_unquantized_readers() -> Any:
 def weight_of_several_operators() -> Any:
     layer, linear = nn.Conv2D(4, 4, 3, padding=1), nn.Linear(4, 4)
     rows = linear(F.relu(linear(data("rows"))))
-    return size(layer(F.relu(layer(data("x")))), paddle.matmul(rows, linear.weight, transpose_y=True))
+    return size(
+        layer(F.relu(layer(data("x")))), paddle.matmul(rows, linear.weight, transpose_y=True)
+    )
 
 
 def transposed_matmul() -> Any:

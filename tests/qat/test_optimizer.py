@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -18,7 +19,7 @@ from paddle_custom_quant.compat import legacy_static
 from paddle_custom_quant.quantizers.base import Parameter, Quantizer
 from tests.functions import clipped, skewed
 from tests.nets import default_dtype
-from tests.reference import Trained, by_hand, quantize, state, train_program, written
+from tests.reference import Trained, by_hand, quantize, state, train_program
 
 CPU = paddle.CPUPlace()
 IMAGE = np.random.default_rng(1).standard_normal([3, 2, 6, 6])
@@ -207,7 +208,9 @@ def test_the_schedule_of_the_quantizers_alone_is_the_programs() -> None:
         for _ in range(3):
             executor.run(quantized, feed=feed())
             variable = "quantizer_optimizer.learning_rate_0"
-            rates.append(float(np.array(paddle.static.global_scope().find_var(variable).get_tensor())))
+            rates.append(
+                float(np.array(paddle.static.global_scope().find_var(variable).get_tensor()))
+            )
             quantized.lr_scheduler.step()
     np.testing.assert_allclose(rates, [0.5, 0.05, 0.005])
 
