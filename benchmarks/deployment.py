@@ -63,7 +63,7 @@ NETS = {
 
 @dataclass(frozen=True)
 class Method:
-    """Weight quantizer by bits, between the first and the last layer; activation quantizer by bits and sign."""
+    """Weight quantizer by bits, for inner layers; activation quantizer by bits and sign."""
 
     weight: Callable[[int], Any]
     activation: Callable[[int, bool], Any]

@@ -239,7 +239,8 @@ def with_remainder_gradient(result: Any, x: Any, y: Any) -> Any:
     result.stop_gradient = True
     if not paddle.is_floating_point(result):
         return result
-    exact = x - y * paddle.floor(x / y) if isinstance(y, framework.Variable) else x
+    quotient: Any = paddle.floor(x / y) if isinstance(y, framework.Variable) else 0.0
+    exact = x - y * quotient
     return result + (exact - exact.detach())
 
 

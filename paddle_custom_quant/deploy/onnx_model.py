@@ -236,7 +236,7 @@ class _Writer:
         else:
             integers = graph.packed(f"{stem}.weight.int4", kind, stored)
             zero = graph.packed("zero", kind, zeros)
-        on_axis = {} if axis is None else {"axis": axis}
+        on_axis: dict[str, Any] = {} if axis is None else {"axis": axis}
         if not shift:
             name = output or graph.fresh(f"{stem}.weight")
             return graph.add("DequantizeLinear", [integers, scale, zero], name, **on_axis)

@@ -28,11 +28,10 @@ def windows(
     padded = np.pad(
         x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=x.dtype.type(fill)
     )
-    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel)]
-    view = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))
-    return view[
-        :, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]
-    ]
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel))
+    windows: Any = np.lib.stride_tricks.sliding_window_view  # its stubs want a single axis
+    view: np.ndarray = windows(padded, reach, axis=(2, 3))
+    return view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
 def _pool(layer: Layer, x: np.ndarray) -> np.ndarray:

@@ -22,8 +22,8 @@ import paddle
 SOURCES = Path(__file__).parent
 OPERATORS = ("fake_quantize.cc", "dorefa_weight.cc", "dsq.cc", "nearest_level.cc")
 
-# Without errno and traps the compiler vectorises; NaN and infinity keep their meaning, and a product
-# is rounded before it is added to, as in the composed operators.
+# Without errno and traps the compiler vectorises; NaN and infinity keep their meaning, and a
+# product is rounded before it is added to, as in the composed operators.
 _FLAGS = (
     "-std=c++17",
     "-fPIC",

@@ -91,7 +91,7 @@ def nearest_level(
         v if hasattr(v, "stop_gradient") else paddle.assign(v) for v in (levels, thresholds)
     )
     inputs = {"X": x, "Levels": levels, "Thresholds": thresholds}
-    attributes = {"axis": _axis(axis), "below": rule == "below"}
+    attributes: dict[str, Any] = {"axis": _axis(axis), "below": rule == "below"}
     if scale is None:
         return _run("pcq_nearest_level", inputs, attributes)
     x, scale = _all_differentiable(x, scale)

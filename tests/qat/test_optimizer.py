@@ -284,7 +284,7 @@ def test_optimizer_func_is_called_once() -> None:
 
 
 def test_something_else_than_an_optimizer() -> None:
-    with pytest.raises(TypeError, match="optimizer_func must return an optimizer.*got 0.1"):
+    with pytest.raises(TypeError, match=r"optimizer_func must return an optimizer.*got 0.1"):
         quantized_with(lambda: 0.1, act_quantize_func=clipped)
 
 
