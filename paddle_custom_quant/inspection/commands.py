@@ -45,9 +45,7 @@ def inspect_command(
     """Sum a saved model up: operators, parameters, quantized tensors."""
     with _one_line(debug):
         model = read_model(path)
-        if html is not None:
-            write_page(html, model)
-        summary = summarize(model)
+        summary = summarize(model) if html is None else write_page(html, model)
         _print(summary.as_dict() if as_json else summary_table(summary, None if every else 10))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from .model import BACKWARD, FORWARD, OPTIMIZER, Model, Operator
 from .quantized import QUANTIZER_OPTIMIZER, Quantizing, find_quantized
+from .scales import grid_of
 from .summary import QuantizedTensor, quantized_tensor
 from .table import printable
 
@@ -137,8 +138,9 @@ def compare(before: Model, after: Model) -> Difference:
                 getattr(change, kind).append(v.name)
     told = tuple(c for c in changes.values() if _is_told(c))
     copies = {one.copy for one in quantized}
-    lost = tuple(quantized_tensor(o, before) for o in was_quantized if o.copy not in copies)
-    return Difference(before.source, after.source, told, marks, gone, lost)
+    lost = [one for one in was_quantized if one.copy not in copies]
+    facts = tuple(quantized_tensor(one, before, grid_of(one, before)) for one in lost)
+    return Difference(before.source, after.source, told, marks, gone, facts)
 
 
 def _is_told(c: Change) -> bool:

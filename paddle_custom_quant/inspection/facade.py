@@ -30,9 +30,7 @@ def inspect(
         OSError: the page cannot be written.
     """
     model = as_model(program, scope)
-    if html is not None:
-        write_page(html, model)
-    return summarize(model)
+    return summarize(model) if html is None else write_page(html, model)
 
 
 def diff(

@@ -12,16 +12,21 @@ import html
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from .difference import Difference
 from .model import Model
 from .page_data import page_data
+from .summary import Summary
 
-_SCRIPTS = ("data.js", "cells.js", "layout.js", "canvas.js", "histogram.js", "panel.js", "main.js")
+_SCRIPTS = (
+    "data.js", "cells.js", "layout.js", "canvas.js", "histogram.js", "panel.js",
+    "actions.js", "search.js", "input.js", "main.js",
+)  # fmt: skip
 
 
-def write_page(path: str | Path, model: Model, difference: Difference | None = None) -> None:
-    """Write the page.
+def write_page(path: str | Path, model: Model, difference: Difference | None = None) -> Summary:
+    """Write the page; return the summary that stands in it.
 
     Args:
         path: of the HTML file.
@@ -31,12 +36,18 @@ def write_page(path: str | Path, model: Model, difference: Difference | None = N
     Raises:
         OSError: the file cannot be written.
     """
-    Path(path).write_text(render(model, difference), encoding="utf-8")
+    data, summary = page_data(model, difference)
+    Path(path).write_text(_page(model, data), encoding="utf-8")
+    return summary
 
 
 def render(model: Model, difference: Difference | None = None) -> str:
     """The page as text."""
-    data = json.dumps(page_data(model, difference), separators=(",", ":"), allow_nan=False)
+    return _page(model, page_data(model, difference)[0])
+
+
+def _page(model: Model, content: dict[str, Any]) -> str:
+    data = json.dumps(content, separators=(",", ":"), allow_nan=False)
     style = _asset("page.css")
     licence = _asset("dagre.LICENSE").replace("*/", "")
     parts = [f"/*! dagre\n{licence}*/", _asset("dagre.min.js")]

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..quantizers.base import LevelGrid
+from ..quantizers.base import Grid, LevelGrid
 from .coverage import cover
 from .difference import Difference
 from .model import BACKWARD, FORWARD, OPTIMIZER, Model, Operator
 from .quantized import Quantizing, find_quantized
 from .scales import bounds, grid_of, level_count, quantized_values
-from .summary import quantized_tensor, summarize
+from .summary import Summary, quantized_tensor, summary_of
 
 PARTS = {FORWARD: 0, BACKWARD: 1, OPTIMIZER: 2}
 BINS = 48
@@ -29,14 +29,18 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def page_data(model: Model, difference: Difference | None = None) -> dict[str, Any]:
-    """Operators, variables, quantizers and histograms, as plain data.
+def page_data(
+    model: Model, difference: Difference | None = None
+) -> tuple[dict[str, Any], Summary]:
+    """Operators, variables, quantizers and histograms as plain data, and the summary.
 
     Args:
         model: what to show.
         difference: marks what is new in it, and adds what is gone.
     """
     quantized = find_quantized(model)
+    grids = [grid_of(one, model) for one in quantized]
+    summary = summary_of(model, quantized, grids)
     operators = [*model.operators, *(difference.gone if difference else ())]
     names = _Index()
     attributes = _Index()
@@ -64,8 +68,8 @@ def page_data(model: Model, difference: Difference | None = None) -> dict[str, A
         for i, op in enumerate(operators)
     ]
     histograms, groups = {}, []
-    for one in quantized:
-        group, histogram = _group(one, model)
+    for one, grid in zip(quantized, grids):
+        group, histogram = _group(one, model, grid)
         groups.append(group)
         if histogram:
             histograms[names[one.copy]] = histogram
@@ -75,8 +79,8 @@ def page_data(model: Model, difference: Difference | None = None) -> dict[str, A
             histogram = _histogram(np.asarray(model.values[name]))
             if histogram:
                 histograms[names[name]] = histogram
-    return {
-        "summary": summarize(model, quantized).as_dict(),
+    data = {
+        "summary": summary.as_dict(),
         "difference": difference.as_dict() if difference else None,
         "operators": ops,
         "variables": [_variable(name, model) for name in names],
@@ -84,6 +88,7 @@ def page_data(model: Model, difference: Difference | None = None) -> dict[str, A
         "groups": [*groups, *({**asdict(one), "fields": {}, "levels": None} for one in lost)],
         "histograms": histograms,
     }
+    return data, summary
 
 
 class _Index:
@@ -125,8 +130,9 @@ def _variable(name: str, model: Model) -> list[Any]:
     return [name, held.shape, held.dtype, int(held.persistable)]
 
 
-def _group(one: Quantizing, model: Model) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    grid = grid_of(one, model)
+def _group(
+    one: Quantizing, model: Model, grid: Grid | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     facts = asdict(quantized_tensor(one, model, grid))
     fields = {k: v for k, v in one.description.items() if k not in ("class", "function")}
     facts["fields"] = {k: _plain(v) for k, v in fields.items()}

@@ -181,7 +181,8 @@ def _errors(
     runner: _Runner, program: Any, bare: Any, model: Model, layers: list[Layer]
 ) -> list[LayerFacts]:
     copies = {one.copy: one for layer in layers for one in _inputs(layer)}
-    sums = {name: ErrorSum(grid_of(one, model)) for name, one in copies.items()}
+    grids = {name: grid_of(one, model) for name, one in copies.items()}
+    sums = {name: ErrorSum(grid) for name, grid in grids.items()}
     outputs = {layer.output: ErrorSum() for layer in layers}
     weights = {layer.weight.copy for layer in layers if layer.weight}
     for i, feed in enumerate(runner):
@@ -194,7 +195,7 @@ def _errors(
         for name, total in outputs.items():
             total.add(reference[name], found[name])
     totals = {name: held.total() for name, held in sums.items()}
-    bits = {name: quantized_tensor(one, model).bits for name, one in copies.items()}
+    bits = {name: quantized_tensor(one, model, grids[name]).bits for name, one in copies.items()}
     return [
         LayerFacts(
             layer.name,

@@ -110,9 +110,14 @@ class Summary:
         return summary_table(self)
 
 
-def summarize(model: Model, quantized: list[Quantizing] | None = None) -> Summary:
+def summarize(model: Model) -> Summary:
     """The facts about a model."""
-    quantized = find_quantized(model) if quantized is None else quantized
+    quantized = find_quantized(model)
+    return summary_of(model, quantized, [grid_of(one, model) for one in quantized])
+
+
+def summary_of(model: Model, quantized: list[Quantizing], grids: list[Grid | None]) -> Summary:
+    """The facts about a model whose quantized tensors and their grids are known."""
     coverage = cover(model, quantized)
     owned = _owned_by_quantizers(model, quantized)
     states = [
@@ -139,7 +144,7 @@ def summarize(model: Model, quantized: list[Quantizing] | None = None) -> Summar
         parameter_bytes=sum(v.bytes for v in states),
         quantizer_parameters=len(owned),
         files=dict(model.files),
-        quantized=tuple(quantized_tensor(one, model) for one in quantized),
+        quantized=tuple(quantized_tensor(q, model, g) for q, g in zip(quantized, grids)),
         net_operators=coverage.operators,
         integer_operators=len(coverage.integer),
         layers=coverage.layers,
@@ -148,9 +153,8 @@ def summarize(model: Model, quantized: list[Quantizing] | None = None) -> Summar
     )
 
 
-def quantized_tensor(one: Quantizing, model: Model, grid: Grid | None = None) -> QuantizedTensor:
-    """The facts about one quantized tensor; its grid is computed unless given."""
-    grid = grid_of(one, model) if grid is None else grid
+def quantized_tensor(one: Quantizing, model: Model, grid: Grid | None) -> QuantizedTensor:
+    """The facts about one quantized tensor."""
     quantizer = rebuilt(one)
     bits, counted = _bits(one, grid)
     held = model.variables.get(one.tensor) or model.variables.get(one.copy)
@@ -213,4 +217,4 @@ def _of_optimizer(name: str, model: Model) -> bool:
     return bool(readers) and all(op.part == OPTIMIZER for op in readers)
 
 
-__all__ = ["QuantizedTensor", "Summary", "quantized_tensor", "summarize"]
+__all__ = ["QuantizedTensor", "Summary", "quantized_tensor", "summarize", "summary_of"]

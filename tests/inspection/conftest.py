@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from paddle import nn, static
 
 import paddle_custom_quant as pcq
-from paddle_custom_quant.quantizers import LSQ, PACT
+from paddle_custom_quant.quantizers import LSQ, PACT, AbsMax
+from tests.nets import NETS
 
 CPU = paddle.CPUPlace()
 LAYERS = {"quantize_op_types": ["conv2d", "depthwise_conv2d", "matmul_v2", "mul"]}
@@ -48,6 +50,19 @@ def old_programs() -> Iterator[Any]:
         # Which program_guard there is depends on the mode.
         stack.enter_context(static.program_guard(static.Program(), static.Program()))
         yield scope
+
+
+@cache
+def quantized_net(name: str) -> tuple[Any, Any]:
+    """A net of the equality table: its training program in float and quantized, without values."""
+    with old_programs():
+        main = static.default_main_program()
+        paddle.optimizer.SGD(0.1).minimize(NETS[name].loss())
+        quantized = pcq.quant_aware(
+            main, CPU, LAYERS, return_program=True, weight_quantize_func=AbsMax(5),
+            act_quantize_func=PACT(4), optimizer_func=lambda: paddle.optimizer.SGD(0.1),
+        )  # fmt: skip
+    return main, quantized
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from paddle import static
 
 import paddle_custom_quant as pcq
 from paddle_custom_quant.inspection.oscillation import Oscillation
+from paddle_custom_quant.training.checkpoint import set_values, values_of
 from tests.inspection.conftest import CPU
 
 
@@ -86,8 +87,10 @@ def test_wrong_use(built, tmp_path):
 
 def test_works_while_training(built, rng):
     with pcq.legacy_static(), static.scope_guard(built.scope):
+        before = values_of(built.train, built.scope)
         live = pcq.LiveFacts(built.train, built.scope)
         names = live.activations
         values = built.executor.run(built.train, feed=built.feed(rng), fetch_list=names)
         facts = live.measure(dict(zip(names, values)))
+        set_values(before, built.scope, CPU)
     assert 0 <= facts["clipped/flatten_0.tmp_0"] <= 100

@@ -11,17 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import paddle
 import pytest
 from paddle import static
 
-import paddle_custom_quant as pcq
 from paddle_custom_quant.inspection.difference import compare
 from paddle_custom_quant.inspection.page import render
 from paddle_custom_quant.inspection.program import as_model
-from paddle_custom_quant.quantizers import PACT, AbsMax
-from tests.inspection.conftest import CPU, LAYERS, old_programs
-from tests.nets import NETS
+from tests.inspection.conftest import quantized_net
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 CHROMIUM = shutil.which("chromium")
@@ -49,18 +45,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=service)
     yield driver
     driver.quit()
-
-
-def quantized(name: str) -> Any:
-    """A net's quantized training program as plain data, without values."""
-    with old_programs() as scope:
-        main = static.default_main_program()
-        paddle.optimizer.SGD(0.1).minimize(NETS[name].loss())
-        train = pcq.quant_aware(
-            main, CPU, LAYERS, return_program=True, weight_quantize_func=AbsMax(5),
-            act_quantize_func=PACT(4), optimizer_func=lambda: paddle.optimizer.SGD(0.1),
-        )  # fmt: skip
-        return as_model(train, scope)
 
 
 def opened(browser: Any, path: Path, content: str) -> dict[str, Any]:
@@ -96,7 +80,7 @@ def click(browser: Any, key: str) -> None:
 @pytest.mark.parametrize("name", ["lenet", "resnet50", "mobilenet_v2", "transformer"])
 def test_search_open_read(browser, name, tmp_path):
     """A node is searched and found, a folded quantizer opens, the panel shows its facts."""
-    model = quantized(name)
+    model = as_model(quantized_net(name)[1], static.Scope())
     counts = opened(browser, tmp_path / "page.html", render(model))
     assert counts["operators"] == len(model.operators)
     weight = next(v.name for v in model.variables.values() if v.parameter and len(v.shape) > 1)

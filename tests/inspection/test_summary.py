@@ -16,7 +16,7 @@ from paddle_custom_quant.inspection.program import as_model
 from paddle_custom_quant.inspection.reading import read_model
 from paddle_custom_quant.inspection.summary import summarize
 from paddle_custom_quant.quantizers import PACT, AbsMax
-from tests.inspection.conftest import CPU, LAYERS, old_programs
+from tests.inspection.conftest import CPU, LAYERS, old_programs, quantized_net
 from tests.nets import NETS
 
 
@@ -26,15 +26,8 @@ def counted(program):
 
 @pytest.mark.parametrize("name", NETS)
 def test_counts_and_names_are_those_of_the_program(name):
-    with old_programs() as scope:
-        main = static.default_main_program()
-        loss = NETS[name].loss()
-        paddle.optimizer.SGD(0.1).minimize(loss)
-        quantized = pcq.quant_aware(
-            main, CPU, LAYERS, return_program=True, weight_quantize_func=AbsMax(5),
-            act_quantize_func=PACT(4), optimizer_func=lambda: paddle.optimizer.SGD(0.1),
-        )  # fmt: skip
-        before, after = pcq.inspect(main, scope), pcq.inspect(quantized, scope)
+    main, quantized = quantized_net(name)
+    before, after = (pcq.inspect(program, static.Scope()) for program in (main, quantized))
     placed = list(quantized.quantization.placement)
     assert before.operators_by_type == counted(main)
     assert before.quantized == () and before.quantizer_operators == 0

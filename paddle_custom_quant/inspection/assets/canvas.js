@@ -41,8 +41,17 @@ function fitCanvas(element) {
   return { pen, width, height };
 }
 
+/** The middle of the view stays on the graph, which can so not be lost. */
+function hold(width, height) {
+  const within = (value, most) => Math.min(Math.max(value, 0), most);
+  const wide = width / view.scale / 2, tall = height / view.scale / 2;
+  view.x = within(view.x + wide, scene.width) - wide;
+  view.y = within(view.y + tall, scene.height) - tall;
+}
+
 function draw() {
   const { pen, width, height } = fitCanvas(canvas);
+  hold(width, height);
   pen.fillStyle = colours.page;
   pen.fillRect(0, 0, width, height);
   pen.save();

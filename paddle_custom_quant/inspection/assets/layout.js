@@ -30,36 +30,47 @@ function sizeOf(node) {
   node.height = NODE.height;
   node.children = null;
   if (!node.group || !opened.has(node.group.id)) return;
+  const inside = innerLayout(node);
+  node.width = Math.max(NODE.width, inside.width + 2 * NODE.inner);
+  node.height = inside.height + 2 * NODE.inner + NODE.title;
+  const left = -inside.width / 2, top = -node.height / 2 + NODE.inner + NODE.title;
+  const shifted = (p) => ({ dx: p.x + left, dy: p.y + top });
+  node.children = node.ops.map((op, i) => ({
+    key: `o${op.id}`, op, part: node.part, parent: node, ...shifted(inside.places[i]), ...INNER,
+  }));
+  node.lines = inside.lines.map((points) => points.map(shifted));
+}
+
+const INNER = { width: 132, height: 34 };
+const innerLayouts = new Map(); // quantizers of a kind look alike
+
+function innerLayout(node) {
+  const index = new Map(node.ops.map((op, i) => [op, i]));
+  const links = node.ops.flatMap((op, i) => op.sources
+    .filter(({ op: source }) => index.has(source) && source !== op)
+    .map(({ op: source }) => [index.get(source), i]));
+  const likeness = JSON.stringify([node.part, node.ops.length, links]);
+  if (innerLayouts.has(likeness)) return innerLayouts.get(likeness);
   const inside = new dagre.Graph();
   inside.setGraph({ rankdir: node.part === 1 ? "BT" : "TB", nodesep: 12, ranksep: 18, ranker: "tight-tree" });
   inside.setDefaultEdgeLabel(() => ({}));
-  const own = new Set(node.ops);
-  for (const op of node.ops) inside.setNode(`o${op.id}`, { width: 132, height: 34 });
-  const lines = [];
-  for (const op of node.ops) {
-    for (const { op: source } of op.sources) {
-      if (own.has(source) && source !== op) {
-        inside.setEdge(`o${source.id}`, `o${op.id}`);
-        lines.push([`o${source.id}`, `o${op.id}`]);
-      }
-    }
-  }
+  node.ops.forEach((_, i) => inside.setNode(String(i), { ...INNER }));
+  for (const [from, to] of links) inside.setEdge(String(from), String(to));
   dagre.layout(inside);
-  const size = inside.graph();
-  node.width = Math.max(NODE.width, size.width + 2 * NODE.inner);
-  node.height = size.height + 2 * NODE.inner + NODE.title;
-  const left = -size.width / 2, top = -node.height / 2 + NODE.inner + NODE.title;
-  node.children = node.ops.map((op) => {
-    const at = inside.node(`o${op.id}`);
-    return { key: `o${op.id}`, op, part: node.part, parent: node, dx: at.x + left, dy: at.y + top, width: 132, height: 34 };
-  });
-  node.lines = lines.map(([a, b]) =>
-    inside.edge(a, b).points.map((p) => ({ dx: p.x + left, dy: p.y + top })));
+  const found = {
+    width: inside.graph().width,
+    height: inside.graph().height,
+    places: node.ops.map((_, i) => inside.node(String(i))).map(({ x, y }) => ({ x, y })),
+    lines: inside.edges().map((edge) => inside.edge(edge).points),
+  };
+  innerLayouts.set(likeness, found);
+  return found;
 }
 
 /** The first node of each part is in the middle, the others right and left of it in turn. */
 function sizeOfCell(cell) {
-  let half = NODE.width / 2, height = 0;
+  let height = 0;
+  cell.left = cell.right = NODE.width / 2;
   for (const list of cell.parts) {
     let right = 0, left = 0;
     list.forEach((node, i) => {
@@ -75,9 +86,9 @@ function sizeOfCell(cell) {
       }
       height = Math.max(height, node.height);
     });
-    half = Math.max(half, right, left);
+    cell.left = Math.max(cell.left, left);
+    cell.right = Math.max(cell.right, right);
   }
-  cell.width = 2 * half;
   cell.height = height;
 }
 
@@ -96,11 +107,12 @@ function chains(cells) {
 }
 
 function chain(first, only) {
-  const block = { id: `b${first.key}`, cells: [], width: 0, height: 0 };
+  const block = { id: `b${first.key}`, cells: [], left: 0, right: 0, height: 0 };
   for (let cell = first; cell && !cell.block; ) {
     cell.block = block;
     block.cells.push(cell);
-    block.width = Math.max(block.width, cell.width);
+    block.left = Math.max(block.left, cell.left);
+    block.right = Math.max(block.right, cell.right);
     block.height += cell.height + (block.cells.length > 1 && cell.height ? NODE.row : 0);
     const below = only(cell.next);
     cell = below && only(below.before) === cell ? below : null;
@@ -112,7 +124,7 @@ function place(graph, blocks) {
   const g = new dagre.Graph();
   g.setGraph({ rankdir: "TB", nodesep: 36, ranksep: 40, ranker: "tight-tree" });
   g.setDefaultEdgeLabel(() => ({}));
-  for (const block of blocks) g.setNode(block.id, { width: block.width, height: Math.max(block.height, 1) });
+  for (const block of blocks) g.setNode(block.id, { width: block.left + block.right, height: Math.max(block.height, 1) });
   for (const block of blocks) {
     for (const cell of block.cells) {
       for (const below of cell.next) if (below.block !== block) g.setEdge(block.id, below.block.id);
@@ -124,16 +136,17 @@ function place(graph, blocks) {
     const middle = Math.round(g.node(block.id).y);
     ranks.set(middle, Math.max(ranks.get(middle) || 0, block.height));
   }
-  // An edge passes a rank upright, or it would cross the tall blocks there.
+  // An edge passes a rank upright, or it would cross the tall blocks there; between two ranks it
+  // needs no points.
   const upright = (p) => {
     const height = ranks.get(Math.round(p.y)) || 0;
-    return height ? [{ x: p.x, y: p.y - height / 2 }, { x: p.x, y: p.y + height / 2 }] : [p];
+    return height ? [{ x: p.x, y: p.y - height / 2 }, { x: p.x, y: p.y + height / 2 }] : [];
   };
   for (const block of blocks) {
     const at = g.node(block.id);
     let y = at.y - block.height / 2;
     for (const cell of block.cells) {
-      cell.x = at.x;
+      cell.x = at.x + (block.left - block.right) / 2;
       cell.y = y + cell.height / 2;
       if (cell.height) y += cell.height + NODE.row;
       cell.paths = new Map();
@@ -158,6 +171,7 @@ function place(graph, blocks) {
   }
   for (const cell of graph.cells) {
     if (!cell.key.startsWith("loose")) continue;
+    // What belongs to no operator of the net stands below.
     bottom += NODE.row + cell.height;
     cell.x = width / 2;
     cell.y = bottom - cell.height / 2;
@@ -181,7 +195,10 @@ function route(edge, zones) {
     const shift = zones[from.part].offset;
     if (path && path.length) {
       const middle = path.map((p) => ({ x: p.x + shift, y: p.y }));
-      edge.points = [start, ...(up ? middle.reverse() : middle), end];
+      // It leaves and arrives upright.
+      const way = up ? -16 : 16;
+      const out = { x: start.x, y: start.y + way }, back = { x: end.x, y: end.y - way };
+      edge.points = [start, out, ...(up ? middle.reverse() : middle), back, end];
     } else {
       edge.points = [start, end];
     }
