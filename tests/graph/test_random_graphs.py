@@ -77,19 +77,33 @@ class Build:
 
     recipe: Recipe
     tensors: list[Any] = field(default_factory=list)
+    needs_gradient: list[bool] = field(default_factory=list)
     weights: dict[Any, list[Any]] = field(default_factory=dict)
 
     def loss(self) -> Any:
         for name in FEED:
             self.tensors.append(paddle.static.data(name, SHAPE, "float64"))
             self.tensors[-1].stop_gradient = not self.recipe.gradient_of_input
+            self.needs_gradient.append(self.recipe.gradient_of_input)
         for step in self.recipe.steps:
-            self.tensors.append(self.apply(step))
+            made, needs = self.apply(step), self.will_need_gradient(step)
+            self.tensors.append(made)
+            self.needs_gradient.append(needs)
         ends = [self.conv(self.back(i), Step("conv", i, i, 0)) for i in self.recipe.losses]
         return paddle.add_n([paddle.mean(paddle.tanh(end) * end) for end in ends])
 
     def back(self, number: int) -> Any:
         return self.tensors[-1 - number % len(self.tensors)]
+
+    def needs(self, number: int) -> bool:
+        """Whether the float net needs the gradient of that tensor."""
+        return self.needs_gradient[-1 - number % len(self.needs_gradient)]
+
+    def will_need_gradient(self, step: Step) -> bool:
+        if step.kind in ("conv", "linear", "batch norm"):
+            return True
+        both = step.kind in ("product", "add", "concat", "detach")
+        return self.needs(step.a) or (both and self.needs(step.b))
 
     def parameter(self, shape: tuple[int, ...], step: Step, trainable: bool = True) -> Any:
         """One that is there already, or a new one."""
@@ -118,7 +132,8 @@ class Build:
             return paddle.concat([a, b], axis=1)
         if step.kind == "detach":
             blocked = paddle.assign(a)
-            blocked.stop_gradient = True
+            # On a tensor that needs no gradient the mark says nothing: Paddle sets it there too.
+            blocked.stop_gradient = blocked.stop_gradient or self.needs(step.a)
             return blocked + (b if b.shape == a.shape else a)
         if step.kind == "batch norm":
             return nn.BatchNorm2D(a.shape[1])(a)
