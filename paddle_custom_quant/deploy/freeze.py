@@ -11,7 +11,6 @@ from .. import compat
 from .fold import fold
 from .frozen import FrozenModel, Note
 from .program import ProgramReader
-from .sites import scope_of
 
 
 def freeze(
@@ -47,13 +46,7 @@ def freeze(
     if len(program.blocks) > 1:
         raise ValueError("the program holds control flow (while, cond): it cannot be deployed.")
     scope = scope or paddle.static.global_scope()
-    reader = ProgramReader(program, scope, inputs, outputs)
-    if not reader.sites:
-        raise ValueError(
-            "this program holds no quantizers: pass what quant_aware returned, not what convert "
-            "or save_inference_model made of it."
-        )
-    model = fold(reader.read())
+    model = fold(ProgramReader(program, scope, inputs, outputs).read())
     integer = {layer.name for layer in model.integer_layers()}
     for layer in model.weighted_layers():
         if layer.name not in integer:
@@ -67,4 +60,4 @@ def _why(model: FrozenModel, layer: Any) -> str:
     return "its input is not quantized to integers"
 
 
-__all__ = ["freeze", "scope_of"]
+__all__ = ["freeze"]

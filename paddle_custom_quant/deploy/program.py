@@ -43,8 +43,13 @@ class ProgramReader:
         self.seen: View = view(program)
         self.fed = list(inputs or self._data_variables())
         self.constant = self._constant_names()
-        self.outputs = list(outputs or self._results())
         self.sites = {s.label: s for s in find_sites(program, self.seen.ops, self.seen.variables, scope)}
+        if not self.sites:
+            raise ValueError(
+                "this program holds no quantizers: pass what quant_aware returned, not what "
+                "convert or save_inference_model made of it."
+            )
+        self.outputs = list(outputs or self._results())
         self.current: dict[str, str] = {}
         self.taken: set[str] = set()
         self.sources: dict[str, str] = {}
@@ -57,7 +62,7 @@ class ProgramReader:
         for name in self.fed:
             self._define(name)
         replaced = {label: grid for label, grid in self._activation_grids()}
-        for op in self.seen.ops:
+        for op in self._needed_operators():
             label = scope_of(op)
             if op.writes and set(op.writes) <= self.constant:
                 continue
@@ -75,6 +80,14 @@ class ProgramReader:
         model = FrozenModel(fed, outputs, layers, {}, {}, self.shapes, self.notes)
         self._constants(model, read_names & self.constant)
         return model
+
+    def _needed_operators(self) -> list[OpView]:
+        wanted, kept = set(self.outputs), []
+        for op in reversed(self.seen.ops):
+            if wanted.intersection(op.writes):
+                kept.append(op)
+                wanted.update(op.reads)
+        return kept[::-1]
 
     def _data_variables(self) -> list[str]:
         return [
@@ -154,7 +167,8 @@ class ProgramReader:
             where = f" (in the quantizer {site.text} of {site.target.name!r})" if site else ""
             raise ValueError(
                 f"operator {op.kind!r}, which computes {(op.writes or ['?'])[0]!r}{where}, cannot be "
-                f"deployed. Supported: {supported()}."
+                f"deployed; if the result that is wanted comes before it, name that in outputs. "
+                f"Supported: {supported()}."
             )
         for slot in TENSOR_SETTINGS.get(kind, ()):
             if op.inputs.get(slot):
@@ -169,7 +183,7 @@ class ProgramReader:
                 for key, default in (spec.attributes or {}).items()
             }
         if kind == "assign":
-            self.current[op.writes[0]] = inputs[0]
+            self.current[op.outputs["Out"][0]] = inputs[0]
             return
         outputs = tuple(self._define(n) for n in _slots(op.outputs, spec.outputs))
         self.layers.append(Layer(kind, inputs, outputs, attributes))

@@ -117,6 +117,11 @@ def _trained(label: str, target: Target, quantizer: Quantizer, scope: Any) -> di
                 f"{name!r}, a parameter of the quantizer of {target.name!r}, is NaN or infinite: "
                 f"training diverged; nothing can be deployed from it."
             )
+        if key == "count" and (value <= 0).any():
+            raise ValueError(
+                f"this program was never trained: the quantizer of {target.name!r} has seen no "
+                f"batch. Train it, or load trained parameters, before it is deployed."
+            )
         if key in POSITIVE and (value <= 0).any():
             raise ValueError(
                 f"{name!r}, a parameter of the quantizer of {target.name!r}, must be positive, "
@@ -126,8 +131,8 @@ def _trained(label: str, target: Target, quantizer: Quantizer, scope: Any) -> di
     return values
 
 
-# Parameters that stand for a step, a clip value or how many batches were seen.
-POSITIVE = ("step", "alpha", "count", "scale")
+# Parameters that stand for a step or a clip value.
+POSITIVE = ("step", "alpha", "scale")
 
 
 def _refuse_untrained(sites: list[Site]) -> None:
