@@ -9,6 +9,7 @@ from .graph.verify import verify
 from .inspection.facade import diff, inspect
 from .inspection.live import LiveBoard, LiveFacts
 from .inspection.report import layer_report
+from .keep_memory import keep_memory
 from .qat import observers
 from .qat.calibrate import calibrate
 from .qat.convert import convert
@@ -32,6 +33,7 @@ __all__ = [
     "convert",
     "diff",
     "inspect",
+    "keep_memory",
     "layer_report",
     "legacy_static",
     "load_state",
