@@ -1,4 +1,4 @@
-"""Rewrites of a frozen model: batch norm and biases into weights, quantizers to where they belong."""
+"""Batch norm folded into the integer layer in front of it: steps are scaled, integers stay."""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ def freeze(
     integer = {layer.name for layer in model.integer_layers()}
     for layer in model.weighted_layers():
         if layer.name not in integer:
-            model.notes.append(Note(layer.name, f"{layer.kind} runs in float: {_why(model, layer)}"))
+            reason = f"{layer.kind} runs in float: {_why(model, layer)}"
+            model.notes.append(Note(layer.name, reason))
     return model
 
 

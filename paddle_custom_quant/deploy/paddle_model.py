@@ -149,7 +149,7 @@ class ProgramWriter:
         self.block.append_op(type=kind, inputs=reads, outputs=writes, attrs=attributes)
 
     def _fed_by_quantizer(self, layer: Layer) -> Layer:
-        """oneDNN's pass wants the quantizer right in front: values of its grid pass it unchanged."""
+        """oneDNN wants the quantizer right in front: values of its grid pass it unchanged."""
         source = layer.inputs[0]
         maker = self.producers[source]
         quantizer = quantizer_of(source, self.producers)

@@ -43,7 +43,8 @@ class ProgramReader:
         self.seen: View = view(program)
         self.fed = list(inputs or self._data_variables())
         self.constant = self._constant_names()
-        self.sites = {s.label: s for s in find_sites(program, self.seen.ops, self.seen.variables, scope)}
+        sites = find_sites(program, self.seen.ops, self.seen.variables, scope)
+        self.sites = {site.label: site for site in sites}
         if not self.sites:
             raise ValueError(
                 "this program holds no quantizers: pass what quant_aware returned, not what "
@@ -61,7 +62,7 @@ class ProgramReader:
         """Layers, integers and constants, not folded yet."""
         for name in self.fed:
             self._define(name)
-        replaced = {label: grid for label, grid in self._activation_grids()}
+        replaced = dict(self._activation_grids())
         for op in self._needed_operators():
             label = scope_of(op)
             if op.writes and set(op.writes) <= self.constant:
@@ -150,9 +151,8 @@ class ProgramReader:
 
     def _append(self, kind: str, source: str, value: np.ndarray, stem: str, out: str = "") -> str:
         out = out or self._fresh(f"{stem}.{kind}")
-        self.layers.append(
-            Layer("scale", (source,), (out,), {"scale": 1.0, "bias": float(value), "bias_after_scale": True})
-        )
+        attributes = {"scale": 1.0, "bias": float(value), "bias_after_scale": True}
+        self.layers.append(Layer("scale", (source,), (out,), attributes))
         return out
 
     def _operator(self, op: OpView) -> None:
@@ -166,8 +166,9 @@ class ProgramReader:
             site = self.sites.get(scope_of(op))
             where = f" (in the quantizer {site.text} of {site.target.name!r})" if site else ""
             raise ValueError(
-                f"operator {op.kind!r}, which computes {(op.writes or ['?'])[0]!r}{where}, cannot be "
-                f"deployed; if the result that is wanted comes before it, name that in outputs. "
+                f"operator {op.kind!r}, which computes {(op.writes or ['?'])[0]!r}{where}, "
+                f"cannot be deployed; if the result that is wanted comes before it, name that in "
+                f"outputs. "
                 f"Supported: {supported()}."
             )
         for slot in TENSOR_SETTINGS.get(kind, ()):
@@ -203,7 +204,8 @@ class ProgramReader:
         self.current[name] = unique
         variable = self.seen.variables.get(name)
         if variable is not None:
-            self.shapes[unique] = TensorInfo(tuple(variable.shape()), convert_dtype(variable.dtype()))
+            dtype = convert_dtype(variable.dtype())
+            self.shapes[unique] = TensorInfo(tuple(variable.shape()), dtype)
         return unique
 
     def _fresh(self, name: str) -> str:
@@ -224,7 +226,7 @@ class ProgramReader:
             if value is None:
                 raise ValueError(f"the value of {name!r} is not in the scope: load the parameters.")
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError(f"{name!r} holds NaN or infinity: nothing can be deployed from it.")
+                raise ValueError(f"{name!r} holds NaN or infinity: it cannot be deployed.")
             if name in weights:
                 self._weight(model, name, value, weights[name])
             else:
@@ -238,7 +240,8 @@ class ProgramReader:
         else:
             fitted = found_grid(value, site.target.channel_axis)
         if isinstance(fitted, str):
-            reason = fitted if isinstance(grid, UniformGrid) else f"{why_not_uniform(grid)}, {fitted}"
+            uniform = isinstance(grid, UniformGrid)
+            reason = fitted if uniform else f"{why_not_uniform(grid)}, {fitted}"
             model.notes.append(Note(site.target.name, f"{site.text} stays float: {reason}"))
             model.constants[name] = value.astype("float32")
         else:

@@ -54,7 +54,9 @@ def scope_of(op: OpView) -> str:
     return str(op.attribute("op_namescope", "") or "").strip("/")
 
 
-def find_sites(program: Any, ops: list[OpView], variables: dict[str, Any], scope: Any) -> list[Site]:
+def find_sites(
+    program: Any, ops: list[OpView], variables: dict[str, Any], scope: Any
+) -> list[Site]:
     """All quantizers of a test program, in its order.
 
     Raises:

@@ -120,7 +120,8 @@ def _reason(done: Any) -> str:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line or "error" in line or "rror:" in line]
     if done.returncode < 0:
-        return f"the process was ended by signal {-done.returncode}. {(telling or [''])[-1]}".strip()
+        last = (telling or [""])[-1]
+        return f"the process was ended by signal {-done.returncode}. {last}".strip()
     return (telling or lines or [f"it ended with code {done.returncode}"])[-1][:400]
 
 

@@ -23,7 +23,8 @@ def test_integers_are_the_weight_over_the_step(net, frozen):
 
 
 def test_batch_norm_is_folded_into_steps_and_bias(net, frozen):
-    gamma, beta, mean, variance = (net.value(f"batch_norm2d_0.{n}") for n in ("w_0", "b_0", "w_1", "w_2"))
+    names = ("w_0", "b_0", "w_1", "w_2")
+    gamma, beta, mean, variance = (net.value(f"batch_norm2d_0.{n}") for n in names)
     scale = gamma / np.sqrt(variance + 1e-5)
     step = np.abs(net.value("conv2d_0.w_0.lsq.step")) * np.abs(scale)
     layer = next(x for x in frozen.layers if x.kind == "conv2d")
