@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -103,17 +105,18 @@ def _program(held):
 @pytest.mark.parametrize("value", [np.nan, 0.0, -0.1, np.inf])
 def test_impossible_step_is_refused_by_name(value):
     held = trained(steps=1)
-    name = "conv2d_1.w_0.lsq.step"
+    names = (v.name for v in held.program.list_vars())
+    name = next(n for n in names if n.startswith("conv2d") and n.endswith(".w_0.lsq.step"))
     step = held.value(name)
     step[0] = value
     held.set(name, step)
-    with pytest.raises(ValueError, match=r"conv2d_1\.w_0"):
+    with pytest.raises(ValueError, match=re.escape(name.partition(".lsq")[0])):
         freeze(held.program, held.scope)
 
 
 def test_untrained_program_is_refused_by_name():
     held = trained(steps=0)
-    with pytest.raises(ValueError, match=r"never trained: .*batch_norm_1\.tmp_2"):
+    with pytest.raises(ValueError, match=r"never trained: .*\.tmp_2"):
         freeze(held.program, held.scope)
 
 
