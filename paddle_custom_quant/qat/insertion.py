@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import numpy as np
 import paddle
 
-from .. import kernels
 from ..graph.editor import GraphEditor
 from ..graph.splice import Splicer
 from ..graph.subgraph import Subgraph, TracedParameter, trace
@@ -56,16 +54,10 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     """
     placement = decide(editor, request)
     before = verify(editor.graph)
-    differentiated = any(op.name().endswith("_grad") for op in editor.ops)
-    traced = []
-    for placed in placement:
-        # Autodiff is still to come, and a custom operator cannot leave a gradient out there.
-        composed = request.training and not differentiated and _stops(editor, placed)
-        with kernels.composed_only() if composed else nullcontext():
-            traced.append((placed, _record(placed, environment)))
+    traced = [(placed, _record(placed, environment)) for placed in placement]
     parameters = _distinct_parameters(traced)
     learns = any(p.trainable for p in parameters.values())
-    trains = request.training and differentiated
+    trains = request.training and any(op.name().endswith("_grad") for op in editor.ops)
     if trains and learns and environment.optimizer_func is None:
         name = next(p.name for p in parameters.values() if p.trainable)
         raise ValueError(
@@ -102,12 +94,6 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     _refuse_unsound(set(verify(editor.graph)) - set(before))
     _start(parameters.values(), startups, request.training, environment)
     return Inserted(placement, parameters, schedule)
-
-
-def _stops(editor: GraphEditor, placed: Placed) -> bool:
-    """No gradient flows to the tensor."""
-    socket = placed.sockets[0]
-    return bool(editor.input_node(socket.op, socket.name).var().stop_gradient())
 
 
 def _refuse_unsound(findings: set[Finding]) -> None:
