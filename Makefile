@@ -7,10 +7,12 @@
 #   make clean           remove both environments and what the demo wrote
 #
 # ARGS goes to the program that is run:  make demo ARGS="--weight dorefa --weight-bits 3"
+# EXTRAS are installed too:            make test EXTRAS=demo,test,lint,deploy,inspect
 # PYTHON names the interpreter to use:   make test PYTHON=/opt/python3.12/bin/python3
 
 PYTHON ?=
 ARGS ?=
+EXTRAS ?= demo,test,lint
 VENV := .venv
 VENV26 := .venv-paddle26
 DEPENDENCIES := requirements.txt pyproject.toml .ci/environment
@@ -36,7 +38,7 @@ clean:
 	rm -rf $(VENV) $(VENV26) output
 
 $(VENV)/.installed: $(DEPENDENCIES)
-	@.ci/environment $(VENV) "$(PYTHON)"
+	@.ci/environment $(VENV) "$(PYTHON)" $(EXTRAS)
 
 $(VENV26)/.installed: $(DEPENDENCIES) requirements-paddle26.txt
-	@.ci/environment $(VENV26) "$(PYTHON)" -c requirements-paddle26.txt
+	@.ci/environment $(VENV26) "$(PYTHON)" $(EXTRAS) -c requirements-paddle26.txt

@@ -15,6 +15,16 @@ from paddle import static
 from paddle_custom_quant.compat import legacy_static
 
 
+@pytest.fixture(autouse=True)
+def mode_left_as_found() -> Iterator[None]:
+    """No test leaves static mode on for the tests after it."""
+    assert paddle.in_dynamic_mode(), "static mode was on before the test"
+    yield
+    left = paddle.in_dynamic_mode()
+    paddle.disable_static()
+    assert left, "the test left static mode on"
+
+
 @pytest.fixture
 def legacy() -> Iterator[static.Executor]:
     """An executor, amid empty programs of the old kind, an empty scope and fresh names."""

@@ -66,7 +66,7 @@ def quantized_net(name: str) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def built() -> Iterator[Built]:
+def built() -> Built:
     """Convolution, batch norm, linear: weights in 4 bits a channel, activations in 3."""
     with old_programs() as scope:
         main, startup = static.default_main_program(), static.default_startup_program()
@@ -87,7 +87,7 @@ def built() -> Iterator[Built]:
         train = pcq.quant_aware(main, CPU, LAYERS, return_program=True, **settings)
         quantized = pcq.quant_aware(test, CPU, LAYERS, for_test=True, **settings)
         converted = pcq.convert(quantized, CPU, LAYERS)
-        yield Built(
+        return Built(
             scope, executor, main, test, train, quantized, converted, logits.name, loss.name
         )
 
