@@ -82,13 +82,14 @@ def _op(desc: Any, node: Any = None) -> OpView:
 
 def _of_graph(graph: IrGraph) -> View:
     cyclic = core.has_circle(graph.graph)
-    nodes = graph.graph.nodes()
-    ordered = sorted(nodes, key=lambda n: n.id()) if cyclic else core.topology_sort(graph.graph)
-    ops = [_op(n.op(), n) for n in ordered if n.is_op() and n.op() is not None]
-    variables = {n.name(): n.var() for n in nodes if n.is_var() and n.var() is not None}
-    seen = View(ops, variables, cyclic)
-    for op in ops:
-        linked = {n.name() for n in op.node.inputs} | {n.name() for n in op.node.outputs}
+    if cyclic:
+        ordered = sorted(graph.graph.nodes(), key=lambda n: n.id())
+    else:
+        ordered = core.topology_sort(graph.graph)
+    seen = View([_op(n.op(), n) for n in ordered if n.is_op() and n.op() is not None], {}, cyclic)
+    for op in seen.ops:
+        linked = {n.name(): n.var() for n in (*op.node.inputs, *op.node.outputs)}
+        seen.variables.update((name, desc) for name, desc in linked.items() if desc is not None)
         names = dict.fromkeys(op.reads + op.writes)
         seen.loose += [(op, name) for name in names if name not in linked]
     return seen
