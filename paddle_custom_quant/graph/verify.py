@@ -183,11 +183,22 @@ def _float_reader(seen: View) -> Iterator[Finding]:
         for entry in op.attribute(QUANTIZED) or []:
             slot, _, index = entry.partition(":")
             names = op.inputs.get(slot, [])
-            if int(index) < len(names) and names[int(index)] not in quantized:
+            if int(index) >= len(names):
+                continue
+            name = names[int(index)]
+            if name not in quantized and not _is_stored_copy(name, seen.variables):
                 yield Finding(
-                    "float reader", names[int(index)], str(op),
+                    "float reader", name, str(op),
                     f"input {entry} of this quantized operator reads the float tensor.",
                 )  # fmt: skip
+
+
+def _is_stored_copy(name: str, variables: dict[str, Any]) -> bool:
+    """A quantized copy whose values are stored: a parameter ``tensor.method`` like ``tensor``."""
+    copy, source = variables.get(name), variables.get(name.rpartition(".")[0])
+    if copy is None or source is None:
+        return False
+    return bool(copy.persistable() and list(copy.shape()) == list(source.shape()))
 
 
 def _float_backward(seen: View) -> Iterator[Finding]:

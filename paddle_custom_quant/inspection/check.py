@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph.verify import Finding, verify
 from ..graph.view import OpView, View
-from .model import Model, Operator, Variable
+from .model import CHECKPOINT, Model, ModelError, Operator, Variable
 from .quantized import find_quantized
 
 
@@ -55,9 +55,14 @@ class _VariableDesc:
 def check(model: Model) -> list[Finding]:
     """What is wrong with a model; empty if it is sound.
 
+    Raises:
+        ModelError: it is a checkpoint, which has no operators to check.
+
     A value that the model does not hold is no finding: a model with a file of parameters that
     lacks one cannot be read in the first place.
     """
+    if model.kind == CHECKPOINT:
+        raise ModelError(f"{model.source}: a checkpoint holds values only, no graph to check.")
     ops = [
         OpView(op.kind, op.inputs, op.outputs, _OperatorDesc(op))
         for op in model.operators

@@ -43,7 +43,7 @@ def inspect_command(
     debug: Debug = False,
 ) -> None:
     """Sum a saved model up: operators, parameters, quantized tensors."""
-    with _one_line(debug):
+    with one_line(debug):
         model = read_model(path)
         summary = summarize(model) if html is None else write_page(html, model)
         _print(summary.as_dict() if as_json else summary_table(summary, None if every else 10))
@@ -57,7 +57,7 @@ def diff_command(
     debug: Debug = False,
 ) -> None:
     """Say what quantization added, removed and rewired."""
-    with _one_line(debug):
+    with one_line(debug):
         first, second = read_model(before), read_model(after)
         difference = compare(first, second)
         if html is not None:
@@ -67,7 +67,7 @@ def diff_command(
 
 def check_command(path: ModelPath, as_json: AsJson = False, debug: Debug = False) -> None:
     """Check that a saved program is sound; leave with code 1 if it is not."""
-    with _one_line(debug):
+    with one_line(debug):
         model = read_model(path)
         findings = check_model(model)
         if as_json:
@@ -92,7 +92,7 @@ def _print(content: Any) -> None:
 
 
 @contextmanager
-def _one_line(debug: bool) -> Iterator[None]:
+def one_line(debug: bool) -> Iterator[None]:
     """Turn an error into one line and exit code 2."""
     try:
         # Values from a damaged file overflow; that is no news to the reader.
@@ -109,4 +109,4 @@ def _one_line(debug: bool) -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-__all__ = ["check_command", "diff_command", "inspect_command", "register"]
+__all__ = ["check_command", "diff_command", "inspect_command", "one_line", "register"]

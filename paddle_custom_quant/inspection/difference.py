@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .model import BACKWARD, FORWARD, OPTIMIZER, Model, Operator
+from .model import BACKWARD, CHECKPOINT, FORWARD, OPTIMIZER, Model, ModelError, Operator
 from .quantized import QUANTIZER_OPTIMIZER, Quantizing, find_quantized
 from .scales import grid_of
 from .summary import QuantizedTensor, quantized_tensor
@@ -101,7 +101,15 @@ def compare(before: Model, after: Model) -> Difference:
 
     An operator is the same in both if its type and its outputs are, or, where a link of it was
     rewired, its type and one of them.
+
+    Raises:
+        ModelError: one is a checkpoint, the other has a graph.
     """
+    for model, other in ((before, after), (after, before)):
+        if model.kind == CHECKPOINT != other.kind:
+            raise ModelError(
+                f"{model.source}: a checkpoint holds values only: compare it with another one."
+            )
     matched = _match(before, after)
     quantized = find_quantized(after)
     was_quantized = find_quantized(before)

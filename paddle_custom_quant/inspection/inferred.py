@@ -14,6 +14,7 @@ from .. import quantizers
 from .model import Model, Operator
 
 CLASSES = {name.lower(): name for name in quantizers.__all__}  # a copy's suffix -> the method
+_OWN = "pcq_"  # operators of this package, whose attributes bear the names of the settings
 _CHANNELS_FIRST = ("conv2d", "depthwise_conv2d")
 
 
@@ -27,15 +28,22 @@ def inferred(method: str, forward: list[Operator], model: Model) -> dict[str, An
     """
     name = CLASSES.get(method, "")
     kind = getattr(quantizers, name, None)
-    limits = next((found for op in reversed(forward) if (found := _limits(op))), None)
-    if limits is None or not dataclasses.is_dataclass(kind):
+    if not dataclasses.is_dataclass(kind):
         return {}
     fields = {field.name for field in dataclasses.fields(kind)}
-    told = {
-        "bits": max(1, math.ceil(math.log2(limits[1] - limits[0] + 1))),
-        "signed": limits[0] < 0,
-        "per_channel": any(_has_channels(model, n) for op in forward for n in op.reads),
-    }
+    told: dict[str, Any] = {}
+    for op in forward:
+        if op.kind.startswith(_OWN):
+            told.update({k: v for k, v in op.attributes.items() if k in fields})
+    limits = next((found for op in reversed(forward) if (found := _limits(op))), None)
+    if limits is not None:
+        told["bits"] = max(1, math.ceil(math.log2(limits[1] - limits[0] + 1)))
+        told["signed"] = limits[0] < 0
+    if not told:
+        return {}
+    told["per_channel"] = any(
+        _along_axis(op) or any(_has_channels(model, n) for n in op.reads) for op in forward
+    )
     return {"class": name, **{key: value for key, value in told.items() if key in fields}}
 
 
@@ -48,6 +56,11 @@ def _limits(op: Operator) -> tuple[int, int] | None:
         return None
     # A composed formula clips a little beyond its integers.
     return (low, high) if all(abs(v - round(v)) < 1e-3 for v in ends) else None  # type: ignore
+
+
+def _along_axis(op: Operator) -> bool:
+    axis = op.attributes.get("axis")
+    return op.kind.startswith(_OWN) and isinstance(axis, int) and axis >= 0
 
 
 def _has_channels(model: Model, name: str) -> bool:

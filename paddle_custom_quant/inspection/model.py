@@ -19,6 +19,7 @@ proto: Any = _proto  # its classes are made while it is imported
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 EMPTY = "@EMPTY@"
+CHECKPOINT = "checkpoint"  # kind of a model that holds values only
 _ROLE_BACKWARD, _ROLE_OPTIMIZER = 0x1, 0x2 | 0x10  # updates and learning rates
 _CALLSTACK = "op_callstack"  # names files of the machine that wrote the model
 
@@ -240,4 +241,6 @@ def _variable(desc: Any) -> Variable:
     )
 
 
-__all__ = ["BACKWARD", "FORWARD", "OPTIMIZER", "Model", "ModelError", "Operator", "Variable"]
+__all__ = [
+    "BACKWARD", "CHECKPOINT", "FORWARD", "OPTIMIZER", "Model", "ModelError", "Operator", "Variable",
+]  # fmt: skip

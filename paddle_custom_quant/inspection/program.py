@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle.base import framework
 
-from ..qat.scope import read
+from ..scope import read
 from .model import Model, from_program
 from .reading import read_model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from .model import Model, ModelError, Variable, parse
+from .model import CHECKPOINT, Model, ModelError, Variable, parse
 from .stored import StoredValues, archived_values, pickled_values
 
 PROGRAM, INFERENCE, STATIC, ARCHIVE = ".pdmodel", ".pdiparams", ".pdparams", ".npz"
@@ -59,7 +59,10 @@ def _find(path: Path) -> Path:
         if path.with_name(path.name + ".json").exists():
             path = path.with_name(path.name + ".json")
         else:
-            raise ModelError(f"{path}: no such model: there is neither this file nor {named.name}.")
+            missing = "there is no such file"
+            if path.suffix != PROGRAM:
+                missing = f"there is neither this file nor {named.name}"
+            raise ModelError(f"{path}: no such model: {missing}.")
     if path.suffix == ".json":
         raise ModelError(
             f"{path}: a program of Paddle 3's new kind (PIR), which is not supported: build and "
@@ -74,8 +77,9 @@ def _find_in(folder: Path) -> Path:
     for pattern in (f"*{PROGRAM}", _OLD_PROGRAM, f"*/*{PROGRAM}", f"*{ARCHIVE}", f"*/*{ARCHIVE}"):
         found = sorted(folder.glob(pattern))
         if len(found) > 1:
-            listed = ", ".join(str(p.relative_to(folder)) for p in found[:8])
-            raise ModelError(f"{folder}: holds {len(found)} models, name one of them: {listed}.")
+            names = [str(p.relative_to(folder)) for p in found]
+            listed = ", ".join([*names[:8], *(["..."] if len(names) > 8 else [])])
+            raise ModelError(f"{folder}: holds {len(found)} models, name one of them: {listed}")
         if found:
             return found[0]
     raise ModelError(f"{folder}: this folder holds no model (*{PROGRAM}) and no checkpoint.")
@@ -103,7 +107,7 @@ def _checkpoint(path: Path) -> Model:
         for name, value in values.items()
     }
     return Model(
-        str(path), "checkpoint", "", [], variables, values, {path.name: path.stat().st_size}
+        str(path), CHECKPOINT, "", [], variables, values, {path.name: path.stat().st_size}
     )
 
 

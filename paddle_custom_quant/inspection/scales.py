@@ -17,6 +17,8 @@ from .quantized import PADDLE_WRITERS, Quantizing
 
 MAX_STORED_LEVELS = 256
 SAMPLE_OF_CHANNEL = 512
+# What a formula raises on parameters, or settings, of a damaged file that do not fit it.
+MISFIT = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError)
 
 
 def rebuilt(one: Quantizing) -> Quantizer | None:
@@ -25,7 +27,7 @@ def rebuilt(one: Quantizing) -> Quantizer | None:
         return None
     try:
         return rebuild(json.dumps(one.description))
-    except (ValueError, TypeError):
+    except MISFIT:
         return None  # the description is data from a file: damaged ones are unknown ones
 
 
@@ -45,7 +47,7 @@ def parameter_names(one: Quantizing, model: Model) -> dict[str, str]:
     if quantizer is not None:
         try:
             held = quantizer.parameters(target_of(one, model))
-        except (ValueError, TypeError):
+        except MISFIT:
             held = {}
         return {key: p.name or f"{one.copy}.{key}" for key, p in held.items()}
     names = {name for op in one.forward for name in op.reads if name != one.tensor}
@@ -77,8 +79,8 @@ def grid_of(one: Quantizing, model: Model) -> Grid | None:
         return quantizer.grid(
             target_of(one, model), None if values is None else np.asarray(values), **parameters
         )
-    except (ValueError, TypeError, IndexError, RuntimeError, ArithmeticError):
-        return None  # parameters of a damaged file need not fit the formula
+    except MISFIT:
+        return None
 
 
 def _linear_grid(one: Quantizing, model: Model) -> UniformGrid | None:
@@ -204,8 +206,8 @@ def quantized_values(one: Quantizing, model: Model, grid: Grid | None) -> np.nda
             held = {k: paddle.to_tensor(np.asarray(model.values[n])) for k, n in names.items()}
             x = paddle.to_tensor(values)
             return np.asarray(quantizer.quantize(x, target_of(one, model), **held))
-    except (ValueError, TypeError, IndexError, RuntimeError, ArithmeticError):
-        return None  # parameters of a damaged file need not fit the formula
+    except MISFIT:
+        return None
 
 
 def _on_grid(values: np.ndarray, grid: Grid) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import paddle_custom_quant as pcq
 from paddle_custom_quant.inspection.check import check
 from paddle_custom_quant.inspection.model import proto
 from paddle_custom_quant.inspection.reading import read_model
@@ -14,6 +15,21 @@ from paddle_custom_quant.inspection.reading import read_model
 @pytest.mark.parametrize("name", ["float_train", "train", "test", "converted"])
 def test_sound(saved, name):
     assert check(read_model(saved / name)) == []
+
+
+@pytest.mark.parametrize("name", ["float_train", "train", "float_test", "test", "converted"])
+def test_sound_in_memory(built, name):
+    assert pcq.verify(getattr(built, name), built.scope) == []
+
+
+def test_float_reader_beside_stored_weights(built):
+    """Weights that are stored on their grid are no float tensors; what lies beside them is."""
+    with pcq.legacy_static():
+        program = built.converted.clone()
+    (conv,) = (op for op in program.global_block().ops if op.type == "conv2d")
+    conv.desc.set_input("Filter", ["conv2d_0.w_0"])
+    (found,) = pcq.verify(program)
+    assert (found.kind, found.node) == ("float reader", "conv2d_0.w_0")
 
 
 class Program:

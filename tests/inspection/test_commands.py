@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -61,6 +62,25 @@ def test_what_cannot_be_read_is_one_line(command, tmp_path):
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1 and result.stdout == ""
     assert "Traceback" in run(*command, tmp_path / "notes.pdmodel", "--debug").stderr
+
+
+def test_checkpoint_has_no_graph(saved, tmp_path):
+    file = tmp_path / "checkpoint.npz"
+    np.savez(file, **{"a.w_0": np.zeros([3, 2], "float32")})
+    assert run("inspect", file).exit_code == run("diff", file, file).exit_code == 0
+    test = saved / "test"
+    for command in (["check", file], ["diff", test, file], ["diff", file, test]):
+        result = run(*command)
+        assert result.exit_code == 2 and "a checkpoint holds values only" in result.stderr
+
+
+def test_interrupt_is_no_traceback(saved, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paddle_custom_quant.inspection.commands.read_model", interrupted)
+    result = run("inspect", saved / "test")
+    assert result.exit_code not in (0, 2) and "Traceback" not in result.output
 
 
 def test_page_that_cannot_be_written(saved, tmp_path):

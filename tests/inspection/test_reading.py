@@ -60,7 +60,9 @@ def test_checkpoint(tmp_path):
 
 
 def test_missing(tmp_path):
-    assert "no such model" in problem(tmp_path / "model")
+    assert "neither this file nor model.pdmodel." in problem(tmp_path / "model")
+    for suffix in (".pdmodel", ".pdiparams", ".pdparams"):
+        assert "model.pdmodel: no such model: there is no" in problem(tmp_path / f"model{suffix}")
 
 
 def test_folder_without_a_model(tmp_path):
@@ -69,6 +71,13 @@ def test_folder_without_a_model(tmp_path):
 
 def test_folder_with_several(saved):
     assert "holds 4 models, name one of them: converted.pdmodel" in problem(saved)
+
+
+def test_folder_with_many(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.pdmodel").touch()
+    text = problem(tmp_path)
+    assert "holds 9 models" in text and text.endswith("7.pdmodel, ...")
 
 
 def test_text_file(tmp_path):
