@@ -123,7 +123,7 @@ def decide(editor: GraphEditor, request: Request) -> Placement:
     """List what ``request`` quantizes in this graph. Nothing is changed.
 
     Raises:
-        ValueError: a rule's pattern matches nothing.
+        ValueError: a rule's pattern matches nothing; a quantizer cannot serve its tensor's role.
     """
     uses = list(_uses(editor, request))
     layers = [use.layer.id() for use in uses if use.layer]
@@ -176,7 +176,14 @@ def _stages(target: Target, request: Request) -> tuple[Quantizer, ...]:
     if quantizer is None:
         return ()
     preprocess = before.choose(target) if before else None
-    return (preprocess, quantizer) if preprocess else (quantizer,)
+    stages = (preprocess, quantizer) if preprocess else (quantizer,)
+    for stage in stages:
+        if target.role not in stage.roles:
+            raise ValueError(
+                f"{stage.method} quantizes {' and '.join(stage.roles)} tensors only, but was given "
+                f"for {target.name!r}, the {target.role} of {target.readers[0].op_type}."
+            )
+    return stages
 
 
 @dataclass

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, ClassVar
 
 import numpy as np
 
-from ..target import Target
+from ..target import ACTIVATION, GRADIENT, WEIGHT, Target
 from .grid import Grid, LevelGrid, UniformGrid
 from .parameter import Parameter, Sample, scalar
 
@@ -36,6 +36,7 @@ class Quantizer:
     owns values, lists them with their start values in :meth:`parameters`. One object serves every
     tensor it is placed on, in the train and in the test program.
 
+    ``roles`` are the tensors it can serve: ``"weight"``, ``"activation"``, ``"gradient"``.
     ``min_bits`` (signed: ``min_signed_bits``) and ``max_bits`` are the widths the method is defined
     for. ``passes_gradient`` says that the gradient passes unchanged, without operators of its own;
     ``replaces_gradient`` that :meth:`incoming_gradient` does something, ``adds_gradient`` that
@@ -44,6 +45,7 @@ class Quantizer:
 
     bits: int
     signed: bool
+    roles: ClassVar[tuple[str, ...]] = (WEIGHT, ACTIVATION)
     min_bits = MIN_BITS
     min_signed_bits = MIN_BITS
     max_bits = MAX_BITS
@@ -199,6 +201,7 @@ class FunctionQuantizer(Quantizer):
     function: Callable[[Any], Any]
     bits: int = 0
     signed: bool = True
+    roles: ClassVar[tuple[str, ...]] = (WEIGHT, ACTIVATION, GRADIENT)
 
     def __post_init__(self) -> None:
         """Check that the function can be called."""

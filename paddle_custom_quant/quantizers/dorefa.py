@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import paddle
 
-from ..target import Target
+from ..target import GRADIENT, WEIGHT, Target
 from .base import Quantizer
 from .functional import along, max_abs, mean_abs, no_gradient, positive, round_half_even
 from .fused import dorefa_weight
@@ -36,6 +36,7 @@ class DoReFaWeight(UniformQuantizer):
     rescale: bool = False
     detach_max: bool = False
     per_channel: bool = False
+    roles: ClassVar[tuple[str, ...]] = (WEIGHT,)
     signed = True
     min_signed_bits = 1
     measures_input = True
@@ -111,6 +112,7 @@ class DoReFaGradient(Quantizer):
     """
 
     bits: int
+    roles: ClassVar[tuple[str, ...]] = (GRADIENT,)
     signed = True
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:

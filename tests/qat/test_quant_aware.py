@@ -11,7 +11,13 @@ import pytest
 from paddle import static
 
 import paddle_custom_quant as pcq
-from paddle_custom_quant.quantizers import LSQ, PACT, DoReFaActivation, DoReFaWeight
+from paddle_custom_quant.quantizers import (
+    LSQ,
+    PACT,
+    DoReFaActivation,
+    DoReFaGradient,
+    DoReFaWeight,
+)
 
 from .small_net import CONFIG, batch, small_net, value
 
@@ -205,6 +211,25 @@ def test_wrong_functions(legacy, function, error, message):
     before = net.main.desc.serialize_to_string()
     with pytest.raises(error, match=message):
         pcq.quant_aware(net.main, CPU, CONFIG, weight_quantize_func=function, executor=legacy)
+    assert net.main.desc.serialize_to_string() == before
+
+
+@pytest.mark.parametrize(
+    ("role", "quantizer", "message"),
+    [
+        ("act", DoReFaWeight(4), r"weight tensors only.*'image', the activation of conv2d"),
+        ("weight", DoReFaGradient(8), r"gradient tensors only.*the weight of conv2d"),
+        ("grad", PACT(8), r"weight and activation tensors only.*the gradient of"),
+        ("act", pcq.PerLayer({"softmax": PACT(4)}), "'softmax' matches no quantized tensor"),
+        ("act", LSQ(4, per_channel=True), "output-channel axis of 'image' is unknown"),
+    ],
+)
+def test_quantizers_that_cannot_serve(legacy, role, quantizer, message):
+    net = small_net()
+    legacy.run(net.startup)
+    before = net.main.desc.serialize_to_string()
+    with pytest.raises(ValueError, match=message):
+        pcq.quant_aware(net.main, CPU, CONFIG, **{f"{role}_quantize_func": quantizer}, **ADAM)
     assert net.main.desc.serialize_to_string() == before
 
 
