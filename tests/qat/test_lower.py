@@ -22,16 +22,12 @@ from paddle_custom_quant.quantizers import (
     DSQ,
     LSQ,
     N2UQ,
-    PACT,
-    SAWB,
     AbsMax,
-    APoT,
     DoReFaActivation,
     DoReFaWeight,
     LQNet,
     LSQPlus,
     MovingAverageAbsMax,
-    PowerOfTwoScale,
 )
 from paddle_custom_quant.quantizers.fused import dorefa_weight, dsq, fake_quantize
 from paddle_custom_quant.quantizers.look_up import nearest_level
@@ -43,15 +39,12 @@ pytestmark = needs_kernels
 CPU = paddle.CPUPlace()
 PAIRS = {
     "dorefa": (DoReFaWeight(4, rescale=True), DoReFaActivation(4)),
-    "sawb, pact": (SAWB(4), PACT(4)),
     "lsq by channel": (LSQ(4, per_channel=True), LSQ(4, signed=False)),
     "lsq+": (LSQPlus(4), LSQPlus(4)),
     "dsq": (DSQ(4), DSQ(4)),
-    "apot": (APoT(4, rescale=True), APoT(4, signed=False)),
     "lq-net": (LQNet(3, per_channel=True), LQNet(3, signed=False)),
     "n2uq": (N2UQ(4), N2UQ(4, signed=False)),
     "uniform": (AbsMax(8, per_channel=True), MovingAverageAbsMax(8)),
-    "power of two": (PowerOfTwoScale(LSQ(4)), PowerOfTwoScale(PACT(4))),
 }
 
 
