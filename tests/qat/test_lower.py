@@ -184,6 +184,20 @@ def test_saved_training_program_needs_the_operators(
         load_program(tmp_path / "model")
 
 
+def test_a_weight_may_be_frozen_before_autodiff(legacy: Any, rng: np.random.Generator) -> None:
+    """It then has no gradient, which a C++ operator would have to write."""
+    net = small_net(minimize=False)
+    legacy.run(net.startup)
+    functions = {"weight_quantize_func": LSQ(4), "act_quantize_func": LSQ(4)}
+    program = pcq.quant_aware(net.main, CPU, CONFIG, return_program=True, **functions)
+    assert not own(program)
+    with static.program_guard(program, net.startup):
+        loss = program.global_block().var(net.loss)
+        paddle.optimizer.SGD(0.1).minimize(loss, no_grad_set={"conv2d_1.w_0"})
+    legacy.run(net.startup)
+    legacy.run(program, feed=batch(rng))
+
+
 STEP = np.float32([0.3])
 LEVELS = {"levels": np.float32([-1, 0, 2]), "thresholds": np.float32([-0.5, 1])}
 CALLS: dict[str, Any] = {
