@@ -10,14 +10,14 @@ import paddle
 from paddle.base.data_feeder import convert_dtype
 
 from ..graph.view import OpView, View, view
-from ..qat.evaluate import evaluate
+from ..qat.evaluate import constant_without_inputs, evaluate
 from ..qat.scope import read
 from ..quantizers.base import UniformGrid
 from ..target import WEIGHT
 from . import activations
 from .frozen import QUANTIZE, FrozenModel, Grid, Layer, Note, TensorInfo
 from .operators import OPERATORS, TENSOR_SETTINGS, Operator, supported
-from .rewritten import REWRITES, constant_without_inputs
+from .rewritten import REWRITES
 from .sites import Site, find_sites, scope_of
 from .weights import found_grid, on_grid, why_not_uniform
 

@@ -9,13 +9,6 @@ from .operators import OPERATORS, Operator
 
 Rewritten = tuple[str, dict[str, Any], Operator]
 
-_WITHOUT_INPUTS = ("assign_value", "fill_constant", "range", "linspace", "eye")
-
-
-def constant_without_inputs(kind: str) -> bool:
-    """Whether an operator that reads nothing writes the same values every time."""
-    return kind in _WITHOUT_INPUTS
-
 
 def _mul(op: OpView, variables: dict[str, Any]) -> Rewritten:
     name = op.inputs["X"][0]
@@ -60,4 +53,4 @@ REWRITES: dict[str, Callable[[OpView, dict[str, Any]], Rewritten]] = {
     "mul": _mul,
 }
 
-__all__ = ["REWRITES", "constant_without_inputs"]
+__all__ = ["REWRITES"]

@@ -2,6 +2,6 @@
 
 from . import ops
 from .dispatch import with_kernel
-from .loading import available, composed_only
+from .loading import available, in_programs
 
-__all__ = ["available", "composed_only", "ops", "with_kernel"]
+__all__ = ["available", "in_programs", "ops", "with_kernel"]

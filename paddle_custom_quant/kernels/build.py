@@ -6,6 +6,7 @@ the sources are in its file name, so that nothing stale is ever loaded.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import os
@@ -14,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paddle
@@ -47,7 +49,7 @@ class BuildError(Exception):
 def library() -> Path:
     """The compiled operators for this machine, compiled now unless they are in the cache.
 
-    Processes that come at the same time each compile their own; the last to finish stays.
+    Of processes that come at the same time one compiles and the others wait for it.
 
     Raises:
         BuildError: there is no compiler, it fails, or the cache cannot be written.
@@ -60,8 +62,11 @@ def library() -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            os.replace(_compile(compiler, Path(folder)), target)
+        with _one_at_a_time(target.parent):
+            if target.exists():
+                return target
+            with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
+                os.replace(_compile(compiler, Path(folder)), target)
     except OSError as error:
         raise BuildError(
             f"{target.parent} cannot be written ({error.strerror or error}): "
@@ -76,6 +81,19 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "paddle_custom_quant"
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other processes out, until this one has finished or ended."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks: each then compiles its own, the last one stays.
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _compiler() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import paddle
 
-from .loading import available
+from .loading import allowed_in_programs, available
 
 Formula = Callable[..., Any]
 
@@ -15,8 +15,9 @@ Formula = Callable[..., Any]
 def with_kernel(kernel: Formula) -> Callable[[Formula], Formula]:
     """Decorate a composed formula whose C++ operator is ``kernel``, of the same signature.
 
-    The operator serves where all tensors are float32 and on the CPU and it is available; the
-    composed formula serves everywhere else, and is reachable as ``.composed``.
+    The operator serves in the dynamic graph, and in programs inside ``kernels.in_programs()``,
+    where all tensors are float32 and on the CPU and it is available; the composed formula serves
+    everywhere else, and is reachable as ``.composed``.
     """
 
     def decorate(composed: Formula) -> Formula:
@@ -33,7 +34,8 @@ def with_kernel(kernel: Formula) -> Callable[[Formula], Formula]:
 
 def serves(*values: Any) -> bool:
     """Whether C++ operators can take these values; what is not a tensor does not matter."""
-    return all(map(_fits, values)) and available()
+    mode = paddle.in_dynamic_mode() or allowed_in_programs()
+    return mode and all(map(_fits, values)) and available()
 
 
 def _fits(value: Any) -> bool:

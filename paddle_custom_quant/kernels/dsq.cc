@@ -9,6 +9,7 @@ namespace {
 struct Soft {
   Soft(const Tiling& tiling, const Tensor& low, const Tensor& high, int bits)
       : steps(std::ldexp(1.0f, bits) - 1.0f), edge(std::ldexp(steps, -20)) {
+    PD_CHECK(high.numel() == low.numel(), "high has another shape than low");
     const float *from = values_of(low), *to = values_of(high);
     std::vector<float> width(low.numel());
     for (size_t c = 0; c < width.size(); ++c) {

@@ -24,6 +24,7 @@ class Scale {
  public:
   Scale(const Tiling& tiling, const Tensor& step, const Tensor* offset)
       : step_(tiling.expand(values_of(step))), inverse_(inverse_of(step_)) {
+    PD_CHECK(!offset || offset->numel() == step.numel(), "offset has another shape than step");
     if (offset) offset_ = tiling.expand(values_of(*offset));
   }
 

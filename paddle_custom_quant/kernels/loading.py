@@ -16,18 +16,18 @@ from .build import BuildError, library
 _log = logging.getLogger("paddle_custom_quant")
 _lock = threading.Lock()
 _loaded: bool | None = None
-_composed: ContextVar[bool] = ContextVar("pcq_composed", default=False)
+_in_programs: ContextVar[bool] = ContextVar("pcq_kernels_in_programs", default=False)
 
 
 def available() -> bool:
     """Whether the C++ operators serve: compiled (a few seconds, once a machine) and loaded.
 
     If that fails, one line on the ``paddle_custom_quant`` log says why and what to do, and the
-    answer is no from then on. ``PCQ_KERNELS=0`` in the environment, and :func:`composed_only`,
-    switch them off without a word.
+    answer is no from then on. ``PCQ_KERNELS=0`` in the environment switches them off without a
+    word.
     """
     global _loaded
-    if _composed.get() or os.environ.get("PCQ_KERNELS") == "0":
+    if os.environ.get("PCQ_KERNELS") == "0":
         return False
     if _loaded is None:
         with _lock:
@@ -37,13 +37,23 @@ def available() -> bool:
 
 
 @contextmanager
-def composed_only() -> Iterator[None]:
-    """Paddle's own operators alone, in a ``with`` block: for programs that others are to run."""
-    token = _composed.set(True)
+def in_programs(serve: bool = True) -> Iterator[None]:
+    """Let the C++ operators serve in static programs too (or not), in a ``with`` block.
+
+    By default they serve in the dynamic graph alone: whoever loads a saved program that holds one
+    needs this package and a compiler, so only what trains and is not meant to be saved may have
+    them.
+    """
+    token = _in_programs.set(serve)
     try:
         yield
     finally:
-        _composed.reset(token)
+        _in_programs.reset(token)
+
+
+def allowed_in_programs() -> bool:
+    """Whether :func:`in_programs` is in force."""
+    return _in_programs.get()
 
 
 def _load() -> bool:
@@ -66,4 +76,4 @@ def _load() -> bool:
     return False
 
 
-__all__ = ["available", "composed_only"]
+__all__ = ["allowed_in_programs", "available", "in_programs"]

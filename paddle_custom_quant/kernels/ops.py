@@ -2,6 +2,11 @@
 
 See ``quantizers/fused.py`` and ``quantizers/look_up.py`` for what they compute. They work on
 float32 tensors on the CPU: of the dynamic graph, of old programs and of Paddle 3's new ones.
+
+In an old program the gradient operator of a custom operator writes all of its gradients, or Paddle
+refuses it. Inputs that have no gradient when the operator is appended are therefore copied; one
+that loses its gradient only between that and ``append_backward`` (frozen, or in its
+``no_grad_set``) makes the latter fail.
 """
 
 from __future__ import annotations
@@ -39,6 +44,9 @@ def fake_quantize(
     grid = {"qmin": qmin, "qmax": qmax, "axis": _axis(axis)}
     if not hasattr(step, "stop_gradient"):
         step = paddle.full([1], float(step), "float32")
+    _check_shape(x, axis, "step", step)
+    if offset is not None:
+        _check_shape(x, axis, "offset", offset, step)
     if rule == "range":
         inputs = {"X": x, "Step": step, "Offset": step if offset is None else offset}
         return _run("pcq_fake_quantize_fixed", inputs, {**grid, "has_offset": offset is not None})
@@ -71,6 +79,8 @@ def dorefa_weight(
 
 def dsq(x: Any, low: Any, high: Any, alpha: Any, bits: int, *, axis: int | None = None) -> Any:
     """Differentiable soft quantization on [low, high]."""
+    _check_shape(x, axis, "low", low)
+    _check_shape(x, axis, "high", high, low)
     x, low, high, alpha = _all_differentiable(x, low, high, alpha)
     inputs = {"X": x, "Low": low, "High": high, "Alpha": alpha}
     return _run("pcq_dsq", inputs, {"bits": bits, "axis": _axis(axis)})
@@ -94,10 +104,29 @@ def nearest_level(
     attributes: dict[str, Any] = {"axis": _axis(axis), "below": rule == "below"}
     if scale is None:
         return _run("pcq_nearest_level", inputs, attributes)
+    _check_shape(x, axis, "scale", scale)
     x, scale = _all_differentiable(x, scale)
     inputs = {**inputs, "X": x, "Scale": scale}
     attributes["gradient_scale"] = float(gradient_scale)
     return _run("pcq_nearest_level_scaled", inputs, attributes)
+
+
+def _check_shape(
+    x: Any, axis: int | None, name: str, parameter: Any, like: Any | None = None
+) -> None:
+    """Check that there is one value, or one for each channel; and as many as in ``like``."""
+    count, dims = parameter.shape[0] if parameter.shape else 1, len(x.shape)
+    channels = x.shape[axis] if axis is not None and 0 <= axis < dims else 1
+    if len(parameter.shape) > 1 or (count not in (1, channels) and -1 not in (count, channels)):
+        raise ValueError(
+            f"{name} must hold one value or one for each of the {channels} channels of x "
+            f"{list(x.shape)} along axis {axis}, got shape {list(parameter.shape)}."
+        )
+    if like is not None and len(like.shape) == 1 and count not in (like.shape[0], -1):
+        raise ValueError(
+            f"{name} must have the shape {list(like.shape)} of its counterpart, "
+            f"got {list(parameter.shape)}."
+        )
 
 
 def _axis(axis: int | None) -> int:
@@ -105,10 +134,7 @@ def _axis(axis: int | None) -> int:
 
 
 def _all_differentiable(*tensors: Any) -> tuple[Any, ...]:
-    """The tensors, in an old program all with a gradient if one of them has one.
-
-    The gradient operator of a custom operator writes all of its gradients there, or fails.
-    """
+    """The tensors, in an old program all with a gradient if one of them has one."""
     if not in_legacy_static() or all(t.stop_gradient for t in tensors):
         return tensors
     return tuple(_differentiable_copy(t) if t.stop_gradient else t for t in tensors)

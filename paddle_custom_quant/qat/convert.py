@@ -10,7 +10,8 @@ from paddleslim.quant import quanter
 
 from .. import compat
 from ..graph.quantizable import quantizable_inputs
-from .evaluate import evaluate
+from .evaluate import constant_without_inputs, evaluate
+from .lower import lowered
 from .onednn import use_onednn
 from .request import NoPass, check_config, replaced
 from .scope import write
@@ -37,7 +38,7 @@ def convert(
 
     Arguments and meaning are those of ``paddleslim.quant.convert`` 2.6.0. A program with custom
     quantizers, which PaddleSlim cannot convert, gets their quantized weights stored in the place
-    of the float ones; activations keep their quantizers.
+    of the float ones; activations keep their quantizers, in Paddle's own operators.
 
     Args:
         program: test program that :func:`paddle_custom_quant.quant_aware` returned.
@@ -55,13 +56,15 @@ def convert(
     """
     compat.require_legacy_static(program)
     ops = program.global_block().ops
-    quantized = [op for op in ops if op.has_attr("quantization_type")]
-    if not quantized:
+    if not any(op.has_attr("quantization_type") for op in ops):
         raise ValueError("this program is not quantized: pass what quant_aware returned.")
     if any(op.type.endswith("_grad") for op in ops):
         raise ValueError(
             "this is a training program: pass the test program, quantized with for_test=True."
         )
+    program = lowered(program)
+    ops = program.global_block().ops
+    quantized = [op for op in ops if op.has_attr("quantization_type")]
     scope = scope or paddle.static.global_scope()
     sources = {op.output("Out")[0]: op.input("X")[0] for op in ops if op.type in FAKE_QUANTIZE}
     if all(_is_built_in(op, sources) for op in quantized):
@@ -120,21 +123,27 @@ def _constant_operators(program: Any) -> dict[str, Any]:
     makers: dict[str, Any] = {}
     for op in block.ops:
         names = [name for name in op.input_arg_names if name]
-        if names and all(name in known or name in makers for name in names):
+        constant = bool(names) or constant_without_inputs(op.type)
+        if constant and all(name in known or name in makers for name in names):
             makers.update(dict.fromkeys(op.output_arg_names, op))
+        else:
+            for name in op.output_arg_names:
+                makers.pop(name, None)
     return makers
 
 
 def _remove(block: Any, targets: set[str], constants: set[str]) -> None:
     """Remove the operators that made the targets, and those that only these needed."""
     readers = Counter(name for op in block.ops for name in op.input_arg_names)
+    freed = set(targets)
     for index in reversed(range(len(block.ops))):
         op = block.ops[index]
         outputs = set(op.output_arg_names)
-        if not outputs <= constants:
+        if not (outputs <= constants and outputs & freed):
             continue
         if outputs & targets or not any(readers[name] for name in outputs):
             readers.subtract(op.input_arg_names)
+            freed.update(op.input_arg_names)
             block._remove_op(index)
 
 

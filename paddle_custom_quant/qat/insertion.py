@@ -10,6 +10,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
+from .. import kernels
 from ..graph.editor import GraphEditor
 from ..graph.splice import Splicer
 from ..graph.subgraph import Subgraph, TracedParameter, trace
@@ -54,10 +55,14 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     """
     placement = decide(editor, request)
     before = verify(editor.graph)
-    traced = [(placed, _record(placed, environment)) for placed in placement]
+    differentiated = any(op.name().endswith("_grad") for op in editor.ops)
+    # What does not train may be saved, to run where the C++ operators are not; and autodiff, where
+    # it is still to come, may leave out a gradient, which they cannot.
+    with kernels.in_programs(request.training and differentiated):
+        traced = [(placed, _record(placed, environment)) for placed in placement]
     parameters = _distinct_parameters(traced)
     learns = any(p.trainable for p in parameters.values())
-    trains = request.training and any(op.name().endswith("_grad") for op in editor.ops)
+    trains = request.training and differentiated
     if trains and learns and environment.optimizer_func is None:
         name = next(p.name for p in parameters.values() if p.trainable)
         raise ValueError(

@@ -1,9 +1,10 @@
 """The four formulas that most methods are made of, composed of Paddle operators.
 
-Each has a C++ counterpart of the same name and signature in ``kernels/ops.py``; the versions here
-serve where there is no compiler, and say what the kernels must compute. With u = (x - offset) /
-step, "inside" means ``qmin - m <= u <= qmax + m`` with m = 2^-20 max(|qmin|, |qmax|): an element on
-a bound counts as inside whichever way the division rounds.
+Each has a C++ counterpart of the same name and signature in ``kernels/ops.py``, which serves where
+it can; the versions here serve elsewhere, and say what the kernels must compute. With
+u = (x - offset) / step, "inside" means ``qmin - m <= u <= qmax + m`` with
+m = 2^-20 max(|qmin|, |qmax|): an element on a bound counts as inside whichever way the division
+rounds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import paddle
 
+from ..kernels import ops, with_kernel
 from .base import check_bits
 from .functional import (
     along,
@@ -35,6 +37,7 @@ def margin(qmin: float, qmax: float) -> float:
     return 2.0**-20 * max(abs(qmin), abs(qmax))
 
 
+@with_kernel(ops.fake_quantize)
 def fake_quantize(
     x: Any,
     step: float | Any,
@@ -108,6 +111,7 @@ def _step_slope(u: Any, c: Any, q: Any, error: Any, qmin: int, qmax: int, rule: 
     return slope
 
 
+@with_kernel(ops.dorefa_weight)
 def dorefa_weight(
     w: Any,
     bits: int,
@@ -149,6 +153,7 @@ def dorefa_weight(
     return (ste_round(u) - 0.5 * steps) * along(height * (2.0 / steps), w, axis)
 
 
+@with_kernel(ops.dsq)
 def dsq(
     x: Any,
     low: Any,

@@ -6,11 +6,13 @@ from typing import Any
 
 import paddle
 
+from ..kernels import ops, with_kernel
 from .functional import along, by_channel, detach, no_gradient, straight_through
 
 _END = 2**31 - 1
 
 
+@with_kernel(ops.nearest_level)
 def nearest_level(
     x: Any,
     levels: Any,

@@ -111,9 +111,6 @@ def test_switched_off_without_a_word(
         monkeypatch.setenv("CXX", "/bin/false")
     monkeypatch.setenv("PCQ_KERNELS", "0")
     assert not kernels.available()
-    monkeypatch.delenv("PCQ_KERNELS")
-    with kernels.composed_only():
-        assert not kernels.available()
     assert not caplog.records and not cache.exists()
 
 
@@ -129,6 +126,19 @@ def test_many_builders_at_once_never_show_half_a_library(cache: Path, fake_compi
             seen.add(target.read_text())
     assert seen <= {"half and half"} and target.read_text() == "half and half"
     assert list(cache.iterdir()) == [target]
+
+
+def test_one_compiles_and_the_others_wait(
+    cache: Path, fake_compiler: Path, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    fake_compiler.write_text(FAKE.replace("-shared)", f"-shared) echo >> {calls};"))
+    threads = [threading.Thread(target=build.library) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert calls.read_text() == "\n"
 
 
 def test_what_the_library_depends_on_is_in_its_name(
@@ -174,7 +184,7 @@ print(kernels.available(), float(step.grad).hex(), float(y.sum()).hex())
 
 @needs_kernels
 def test_two_processes_fill_an_empty_cache(cache: Path) -> None:
-    """Really compiled, by both; and sums do not depend on the number of threads."""
+    """Really compiled, once; and sums do not depend on the number of threads."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", USE],

@@ -42,8 +42,8 @@ def test_agrees_with_the_composed_formula(
     if bits == 1:
         mean = np.abs(w.astype("float64")).mean(axis=others, keepdims=True)
         np.testing.assert_allclose(result.fused["y"], np.where(w >= 0, mean, -mean), rtol=2e-7)
-        # Paddle's mean is summed in single precision.
-        result.agree("y", rtol=1e-5)
+        # Paddle sums its mean in single precision, one after another.
+        result.agree("y", rtol=1e-4)
         result.agree("x")
         return
     u = (t / largest + 1) / 2 * (2**bits - 1)

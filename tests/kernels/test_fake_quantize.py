@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -145,3 +146,17 @@ def test_one_step_for_a_large_tensor(rng: np.random.Generator) -> None:
     result.agree("y")
     result.agree("x")
     result.agree("step", rtol=0, atol=1e-6 * np.abs(gradient).sum())
+
+
+@pytest.mark.parametrize(
+    "tensors, complaint",
+    [
+        ({"step": np.ones(3)}, "step must hold one value or one for each of the 4 channels"),
+        ({"step": np.ones((4, 1))}, r"got shape \[4, 1\]"),
+        ({"step": np.ones(4), "offset": np.ones(1)}, r"offset must have the shape \[4\]"),
+    ],
+)
+def test_parameters_of_another_shape_are_refused(tensors: Any, complaint: str) -> None:
+    given = {name: paddle.to_tensor(np.float32(value)) for name, value in tensors.items()}
+    with pytest.raises(ValueError, match=complaint):
+        fake_quantize(paddle.ones([2, 4]), **given, qmin=-8, qmax=7, axis=1, rule="lsq")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from paddle import static
 from paddle.framework import IrGraph, core
 
+from paddle_custom_quant import kernels
 from paddle_custom_quant.compat import PADDLE3
 from paddle_custom_quant.quantizers.fused import dorefa_weight, dsq, fake_quantize
 from paddle_custom_quant.quantizers.look_up import nearest_level
@@ -36,6 +38,13 @@ FORMULAS: dict[str, tuple[Any, dict[str, Any]]] = {
 CASES = pytest.mark.parametrize("name", FORMULAS)
 RNG = np.random.default_rng(5)
 X, GRADIENT = RNG.normal(size=(2, 5, 3, 4)).astype("float32")[:, :, :, :3]
+
+
+@pytest.fixture(autouse=True)
+def in_programs() -> Iterator[None]:
+    """Programs hold the operators here, as those that ``quant_aware`` makes for training do."""
+    with kernels.in_programs():
+        yield
 
 
 class Program:
