@@ -20,7 +20,7 @@ from ..quantizers.description import describe
 from ..target import GRADIENT, WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
-from .scope import read, write
+from ..scope import read, write
 
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy: JSON
 

@@ -15,7 +15,7 @@ import paddle
 from ..target import WEIGHT
 from .evaluate import evaluate
 from .insertion import Inserted
-from .scope import read
+from ..scope import read
 
 log = logging.getLogger("paddle_custom_quant")
 

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from .. import compat
-from .scope import read, write
+from ..scope import read, write
 
 
 @dataclass(frozen=True)

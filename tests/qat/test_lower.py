@@ -17,7 +17,7 @@ from paddle_custom_quant import kernels
 from paddle_custom_quant.deploy import freeze, load_program
 from paddle_custom_quant.inspection.reading import read_model
 from paddle_custom_quant.qat.lower import FORMULAS, lowered
-from paddle_custom_quant.qat.scope import write
+from paddle_custom_quant.scope import write
 from paddle_custom_quant.quantizers import (
     DSQ,
     LSQ,
