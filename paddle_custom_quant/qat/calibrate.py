@@ -11,11 +11,11 @@ import paddle
 
 from .. import compat
 from ..quantizers.base import Sample
+from ..scope import write
 from ..target import ACTIVATION
 from .insertion import weight_sample
 from .observers import Observer
 from .placement import Placed, Placement
-from ..scope import write
 
 KEPT = 65536  # values kept of a tensor and batch: start values are statistics
 

@@ -10,11 +10,11 @@ from paddleslim.quant import quanter
 
 from .. import compat
 from ..graph.quantizable import quantizable_inputs
+from ..scope import write
 from .evaluate import constant_without_inputs, evaluate
 from .lower import lowered
 from .onednn import use_onednn
 from .request import NoPass, check_config, replaced
-from ..scope import write
 
 BUILT_IN = (".quantized.dequantized", ".quant_dequant")
 OBSERVER = "moving_average_abs_max_scale"

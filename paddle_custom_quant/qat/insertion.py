@@ -17,10 +17,10 @@ from ..graph.subgraph import Subgraph, TracedParameter, trace
 from ..graph.verify import QUANTIZED, Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
 from ..quantizers.description import describe
+from ..scope import read, write
 from ..target import GRADIENT, WEIGHT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
-from ..scope import read, write
 
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy: JSON
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ..scope import read
 from ..target import WEIGHT
 from .evaluate import evaluate
 from .insertion import Inserted
-from ..scope import read
 
 log = logging.getLogger("paddle_custom_quant")
 

@@ -17,7 +17,6 @@ from paddle_custom_quant import kernels
 from paddle_custom_quant.deploy import freeze, load_program
 from paddle_custom_quant.inspection.reading import read_model
 from paddle_custom_quant.qat.lower import FORMULAS, lowered
-from paddle_custom_quant.scope import write
 from paddle_custom_quant.quantizers import (
     DSQ,
     LSQ,
@@ -31,6 +30,7 @@ from paddle_custom_quant.quantizers import (
 )
 from paddle_custom_quant.quantizers.fused import dorefa_weight, dsq, fake_quantize
 from paddle_custom_quant.quantizers.look_up import nearest_level
+from paddle_custom_quant.scope import write
 from tests.kernels.agreement import needs_kernels
 from tests.qat.small_net import CONFIG, batch, small_net, value
 
