@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import warnings
@@ -74,7 +73,6 @@ def run(options: dict[str, Any]) -> int:
     from paddle_custom_quant.training.experiment import Settings
     from paddle_custom_quant.training.progress import ProgressBars
 
-    logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
     output = options.pop("output")
     folder, epochs = options.pop("data", None), options.pop("epochs", None)
     download = options.pop("download", False)

@@ -14,7 +14,7 @@ from ..scope import write
 from .evaluate import constant_without_inputs, evaluate
 from .lower import lowered
 from .onednn import use_onednn
-from .request import NoPass, check_config, replaced
+from .request import NoPass, check_config, replaced, warnings_only
 
 BUILT_IN = (".quantized.dequantized", ".quant_dequant")
 OBSERVER = "moving_average_abs_max_scale"
@@ -94,7 +94,7 @@ def _convert_built_in(
     passes = {} if observed else dict.fromkeys(OBSERVER_PASSES, NoPass)
     source = program.clone(for_test=False)
     use_onednn(source, enabled=False)  # an inference engine chooses its kernels itself
-    with replaced(quanter, passes):
+    with replaced(quanter, passes), warnings_only():
         return quanter.convert(source, place, check_config(config), scope, save_int8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,8 +85,20 @@ def installed(engine: Any, output_scales: bool) -> Iterator[None]:
     }
     if not output_scales:
         replacements["OutScaleForTrainingPass"] = NoPass
-    with replaced(quanter, replacements):
+    with replaced(quanter, replacements), warnings_only():
         yield
+
+
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """Leave out PaddleSlim's notices, a dump of all settings with every call; warnings stay."""
+    log = logging.getLogger(quanter.__name__)
+    before = log.level
+    log.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 class _Once:

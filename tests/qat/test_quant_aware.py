@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -145,6 +146,22 @@ def test_observers_of_outputs_only_when_asked(legacy):
 
     assert observers() == 0
     assert observers(output_scales=True) > 0
+
+
+def test_paddleslims_dump_of_settings_is_left_out(legacy):
+    net = small_net()
+    legacy.run(net.startup)
+    log = logging.getLogger("paddleslim.quant.quanter")
+    level, records = log.level, []
+    handler = logging.Handler()
+    handler.emit = records.append
+    log.addHandler(handler)
+    try:
+        test = pcq.quant_aware(net.test, CPU, CONFIG, for_test=True)
+        pcq.convert(test, CPU, CONFIG)
+    finally:
+        log.removeHandler(handler)
+    assert records == [] and log.level == level <= logging.INFO
 
 
 def test_same_seed_same_numbers_in_another_process():
