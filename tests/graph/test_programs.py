@@ -63,7 +63,12 @@ def test_reader_after_an_operator_in_place(functions: Any) -> None:
     assert_equal(hand, train_program(loss), FEED, insert)
 
 
-@pytest.mark.parametrize("weight, activation", [(None, bend), (skewed, bend)])
+def curve(x: Any) -> Any:
+    """Its gradient is computed from the input itself."""
+    return x - 0.1 * x * x
+
+
+@pytest.mark.parametrize("weight, activation", [(None, bend), (skewed, bend), (None, curve)])
 def test_reader_before_an_operator_in_place(weight: Any, activation: Any) -> None:
     """What backward needs is kept: the tensor itself is gone by then."""
 
