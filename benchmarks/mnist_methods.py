@@ -57,11 +57,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Method:
-    """Weight and activation quantizer by bits, and the peers' means on this recipe."""
+    """Weight and activation quantizer by bits, and the peers' means on this recipe.
+
+    ``ends`` quantizes the weights of the first and last layer, if not the method itself.
+    """
 
     weight: Callable[[int], Any]
     activation: Callable[[int], Any]
     peer: dict[int, float] | None = None
+    ends: Callable[[int], Any] | None = None
 
 
 rescaled = partial(DoReFaWeight, rescale=True, detach_max=True)
@@ -70,7 +74,7 @@ METHODS = {
     "LSQ": Method(LSQ, unsigned, {4: 98.79, 3: 98.68, 2: 98.17}),
     "LSQ+": Method(LSQPlus, partial(LSQPlus, signed=False)),
     "PACT": Method(rescaled, PACT, {4: 98.70, 3: 98.39, 2: 97.34}),
-    "DoReFa": Method(DoReFaWeight, DoReFaActivation, {4: 98.30, 3: 97.94, 2: 96.19}),
+    "DoReFa": Method(DoReFaWeight, DoReFaActivation, {4: 98.30, 3: 97.94, 2: 96.19}, ends=rescaled),
     "DoReFa, rescaled": Method(rescaled, DoReFaActivation, {4: 98.31, 3: 98.32, 2: 97.88}),
     "SAWB": Method(SAWB, PACT),
     "DSQ": Method(DSQ, partial(DSQ, signed=False)),
@@ -129,7 +133,7 @@ class Net:
 
     def train_quantized(self, method: Method, bits: int, epochs: int) -> float:
         """Quantized training from what the scope holds; top-1."""
-        weights = pcq.FirstLast(method.weight(8), method.weight(bits))
+        weights = pcq.FirstLast((method.ends or method.weight)(8), method.weight(bits))
         ends = LSQ(8)
         functions = {
             "weight_quantize_func": weights,
