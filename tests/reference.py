@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -177,12 +178,19 @@ class Gradients:
         mine, theirs = self.parameters, other.parameters
         assert set(mine) == set(theirs), set(mine) ^ set(theirs)
         least = 1e-3 * max(np.abs(g).max() for g in theirs.values())
-        worst = float(abs(self.loss - other.loss) / abs(other.loss))
+        worst = _share(abs(self.loss - other.loss), abs(other.loss))
         for name, gradient in mine.items():
             assert gradient.shape == theirs[name].shape and np.isfinite(gradient).all(), name
             size = max(np.abs(theirs[name]).max(), least)
-            worst = max(worst, float(np.abs(gradient - theirs[name]).max() / size))
+            worst = max(worst, _share(np.abs(gradient - theirs[name]).max(), size))
         return worst
+
+
+def _share(difference: Any, size: Any) -> float:
+    """``difference / size``; nothing of nothing is nothing: the gradients of a dead net agree."""
+    if difference == 0:
+        return 0.0
+    return float(difference / size) if size else math.inf
 
 
 def gradients(program: Any, loss: str, feed: dict[str, np.ndarray], scope: Any) -> Gradients:
