@@ -182,26 +182,47 @@ def _least_rounding(largest: np.ndarray, bias: np.ndarray) -> np.ndarray:
 def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
     """Integers whose largest is 127 in each channel, as oneDNN would make them itself.
 
-    oneDNN rounds each channel's weights to 127 steps of its largest. Widened integers end at up to
-    126; one of the largest weights of such a channel is moved to 127 (less than 1 % of it), which
-    makes all the others exact. Where moving it is the larger error, the channel stays as it is.
+    oneDNN rounds each channel's weights to 127 steps of its largest, so only channels whose
+    largest integer is 1 or 127 stay exact. For all others the scale and the rounding are chosen
+    here, such that the error of the channel's sum is small: its variance is that of the single
+    errors, and behind a ReLU, where inputs have a mean, also that of their sum.
 
     Args:
         weight: int8, in [-127, 127].
         axis: output-channel axis.
     """
-    wide = widened(weight, axis)
-    rows = np.moveaxis(wide.integers, axis, 0).copy()
-    flat = rows.reshape(len(rows), -1)
-    for row in flat:
-        at = int(np.abs(row.astype("int16")).argmax())
-        most = abs(int(row[at]))
-        if most in (0, 127):
+    rows = np.moveaxis(weight.integers, axis, 0)
+    flat = rows.reshape(len(rows), -1).astype("float64")
+    step = np.broadcast_to(weight.grid.step.astype("float64"), [len(rows)]).copy()
+    wide = np.zeros_like(flat)
+    for index, row in enumerate(flat):
+        most = np.abs(row).max()
+        if most == 0:
             continue
-        rounded = np.round(row * (127 / most)) * (most / 127) - row
-        if np.square(rounded).sum() > (127 - most) ** 2:
-            row[at] = 127 if row[at] > 0 else -127
-    return IntegerWeight(np.ascontiguousarray(np.moveaxis(rows, 0, axis)), wide.grid)
+        whole = 127 // most
+        found = [_rounded(row * f, f, whole=b) for f in (127 / most, whole, whole + 1)
+                 for b in (False, True)]  # fmt: skip
+        _, factor, wide[index] = min(found, key=lambda one: one[0])
+        step[index] /= factor
+    integers = np.moveaxis(wide.astype("int8").reshape(rows.shape), 0, axis)
+    grid = Grid(step.astype("float32"), -127, 127, axis)
+    return IntegerWeight(np.ascontiguousarray(integers), grid)
+
+
+def _rounded(scaled: np.ndarray, factor: float, whole: bool) -> tuple[float, float, np.ndarray]:
+    """(cost, factor, integers up to 127) of a channel; ``whole``: errors shall cancel in sum."""
+    q = np.clip(np.round(scaled), -127, 127)
+    at = int(np.abs(scaled).argmax())
+    q[at] = np.copysign(127, scaled[at])
+    if whole:
+        count = int(np.round((scaled - q).sum()))
+        sign = 1 if count > 0 else -1
+        free = np.where(np.abs(q + sign) <= 127, sign * (scaled - q), -np.inf)
+        free[at] = -np.inf
+        chosen = np.argsort(-free, kind="stable")[: abs(count)]
+        q[chosen[np.isfinite(free[chosen])]] += sign
+    error = (q - scaled) / factor
+    return float(np.square(error).sum() + error.sum() ** 2), factor, q
 
 
 __all__ = ["found_grid", "in_int8", "on_grid", "reaching_127", "why_not_uniform", "widened"]
