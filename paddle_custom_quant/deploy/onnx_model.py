@@ -203,8 +203,10 @@ class _Writer:
             weight = widened(weight, axis, bias, input_step)
         inputs = [x, self._weight(layer.name, weight, axis)]
         if bias is not None and packed:
-            self._constant(layer.inputs[2])
-            inputs.append(layer.inputs[2])
+            # Integers of a fine step of its own: ONNX Runtime rounds a float bias to steps of
+            # input times weight, which are coarse at 4 bits.
+            fine = np.full(bias.shape, max(np.abs(bias).max(), 1e-30) / _INT32_ROOM)
+            inputs.append(self._bias(layer.name, bias, fine))
         elif bias is not None:
             step = np.broadcast_to(weight.grid.step, [weight.integers.shape[axis]])
             inputs.append(self._bias(layer.name, bias, step.astype("float64") * input_step))

@@ -66,15 +66,18 @@ def serialized(frozen: FrozenModel, *, exact: bool = False) -> tuple[bytes, byte
         writer = build_program(frozen, scope, exact)
         feeds = [writer.block.var(name) for name in frozen.inputs]
         fetches = [writer.block.var(name) for name in frozen.outputs]
-        program = static.normalize_program(writer.program, feeds, fetches)
-        for op in program.global_block().ops:
-            # Where in Python it was appended: paths of this machine, and half of a small file.
-            op.desc.remove_attr("op_callstack")
         executor = static.Executor(paddle.CPUPlace())
-        return (
-            static.serialize_program(feeds, fetches, program=program),
-            static.serialize_persistables(feeds, fetches, executor, program=program),
-        )
+        content = static.serialize_program(feeds, fetches, program=writer.program)
+        values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
+        return _without_origins(content), values
+
+
+def _without_origins(content: bytes) -> bytes:
+    """Drop where in Python each operator was appended: paths, and half of a small file."""
+    program = static.Program.parse_from_string(content)
+    for op in program.global_block().ops:
+        op.desc.remove_attr("op_callstack")
+    return program.desc.serialize_to_string()
 
 
 def build_program(frozen: FrozenModel, scope: Any, exact: bool = False) -> ProgramWriter:
