@@ -23,6 +23,7 @@ from .frozen import (
     quantizer_of,
 )
 from .operators import OPERATORS
+from .pointwise import linear_as_convolution
 from .storage import refuse_existing, write_files
 from .weights import in_int8, reaching_127
 
@@ -82,7 +83,7 @@ def _without_origins(content: bytes) -> bytes:
 
 def build_program(frozen: FrozenModel, scope: Any, exact: bool = False) -> ProgramWriter:
     """The frozen model as a program of the old kind, its values set in ``scope``."""
-    writer = ProgramWriter(frozen, scope)
+    writer = ProgramWriter(linear_as_convolution(frozen), scope)
     with static.program_guard(writer.program, static.Program()):
         writer.write(exact)
     return writer
@@ -110,7 +111,7 @@ class ProgramWriter:
             if layer.kind in WEIGHTED and layer.inputs[1] in self.frozen.weights
         }
         for name, weight in self.frozen.weights.items():
-            axis = axes.get(name, 0)
+            axis = axes.get(name, weight.grid.axis or 0)
             fitted, error = in_int8(weight, axis)
             if exact and error:
                 self._constant(name, weight.real())
