@@ -161,6 +161,11 @@ class ProgramWriter:
             return layer
         again = f"{source}.again"
         if not self.block.has_var(again):
+            if quantizer.grid.qmax > _INT8_MAX:
+                # Without it, oneDNN would take what was moved for signed, with half the levels.
+                positive = f"{source}.positive"
+                self._append("relu", (source,), (positive,), {})
+                source = positive
             self._pair(source, again, quantizer.grid)
         return replace(layer, inputs=(again, *layer.inputs[1:]))
 

@@ -184,24 +184,25 @@ def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
 
     oneDNN rounds each channel's weights to 127 steps of its largest, so only channels whose
     largest integer is 1 or 127 stay exact. For all others the scale and the rounding are chosen
-    here, such that the error of the channel's sum is small: its variance is that of the single
-    errors, and behind a ReLU, where inputs have a mean, also that of their sum.
+    here, such that the error of the channel's sum is small. Inputs behind a ReLU have a mean, and
+    neighbouring pixels resemble each other: what counts is the sum of the errors of each kernel
+    and of all, besides the errors themselves.
 
     Args:
         weight: int8, in [-127, 127].
         axis: output-channel axis.
     """
     rows = np.moveaxis(weight.integers, axis, 0)
-    flat = rows.reshape(len(rows), -1).astype("float64")
+    kernels = rows.reshape(len(rows), -1, int(np.prod(rows.shape[2:]))).astype("float64")
     step = np.broadcast_to(weight.grid.step.astype("float64"), [len(rows)]).copy()
-    wide = np.zeros_like(flat)
-    for index, row in enumerate(flat):
+    wide = np.zeros_like(kernels)
+    for index, row in enumerate(kernels):
         most = np.abs(row).max()
         if most == 0:
             continue
         whole = 127 // most
-        found = [_rounded(row * f, f, whole=b) for f in (127 / most, whole, whole + 1)
-                 for b in (False, True)]  # fmt: skip
+        factors = (whole,) if whole * most == 127 else (127 / most, whole, whole + 1)
+        found = [_rounded(row * f, f, size) for f in factors for size in (1, row.shape[1], row.size)]
         _, factor, wide[index] = min(found, key=lambda one: one[0])
         step[index] /= factor
     integers = np.moveaxis(wide.astype("int8").reshape(rows.shape), 0, axis)
@@ -209,20 +210,22 @@ def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
     return IntegerWeight(np.ascontiguousarray(integers), grid)
 
 
-def _rounded(scaled: np.ndarray, factor: float, whole: bool) -> tuple[float, float, np.ndarray]:
-    """(cost, factor, integers up to 127) of a channel; ``whole``: errors shall cancel in sum."""
-    q = np.clip(np.round(scaled), -127, 127)
-    at = int(np.abs(scaled).argmax())
-    q[at] = np.copysign(127, scaled[at])
-    if whole:
-        count = int(np.round((scaled - q).sum()))
-        sign = 1 if count > 0 else -1
-        free = np.where(np.abs(q + sign) <= 127, sign * (scaled - q), -np.inf)
-        free[at] = -np.inf
-        chosen = np.argsort(-free, kind="stable")[: abs(count)]
-        q[chosen[np.isfinite(free[chosen])]] += sign
-    error = (q - scaled) / factor
-    return float(np.square(error).sum() + error.sum() ** 2), factor, q
+def _rounded(scaled: np.ndarray, factor: float, size: int) -> tuple[float, float, np.ndarray]:
+    """(cost, factor, integers up to 127) of a channel; errors cancel in groups of ``size``."""
+    exact = scaled.reshape(-1, size)
+    q = np.clip(np.round(exact), -127, 127)
+    at = np.unravel_index(int(np.abs(exact).argmax()), exact.shape)
+    q[at] = np.copysign(127, exact[at])
+    if size > 1:
+        count = np.round((exact - q).sum(axis=1, keepdims=True))
+        sign = np.sign(count)
+        gain = np.where(np.abs(q + sign) <= 127, sign * (exact - q), -np.inf)
+        gain[at] = -np.inf
+        rank = np.argsort(np.argsort(-gain, axis=1, kind="stable"), axis=1)
+        q += np.where((rank < np.abs(count)) & np.isfinite(gain), sign, 0)
+    error = (q - exact).reshape(scaled.shape) / factor
+    cost = np.square(error).sum() + np.square(error.sum(axis=1)).sum() + error.sum() ** 2
+    return float(cost), factor, q.reshape(scaled.shape)
 
 
 __all__ = ["found_grid", "in_int8", "on_grid", "reaching_127", "why_not_uniform", "widened"]

@@ -12,6 +12,7 @@ import pytest
 from paddle import nn, static
 
 from paddle_custom_quant import PerLayer
+from paddle_custom_quant.compat import PADDLE3
 from paddle_custom_quant.deploy import export, freeze, write_paddle
 from paddle_custom_quant.deploy import storage as storage_module
 from paddle_custom_quant.deploy.paddle_model import build_program
@@ -28,6 +29,7 @@ METHODS = {
     "dorefa-w4a4": (DoReFaWeight(4), activations(4, lambda b, signed: DoReFaActivation(b))),
     "dorefa-w8a7": (DoReFaWeight(8), activations(7, lambda b, signed: DoReFaActivation(b))),
 }
+needs_255 = pytest.mark.skipif(not PADDLE3, reason="Paddle 2.6 has no unsigned 8-bit grid")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -81,14 +83,15 @@ def test_onednn_runs_every_layer_on_integers(path, batch):
     assert len(measured.kernels) == 5 and all(k.integer for k in measured.kernels)
 
 
-def test_onednn_is_exact_where_the_largest_weight_of_a_channel_is_127(tmp_path, batch):
+@pytest.mark.parametrize("bits", [4, pytest.param(8, marks=needs_255)])
+def test_onednn_is_exact_where_the_largest_weight_of_a_channel_is_127(tmp_path, batch, bits):
     def chain(x):
         x = F.relu(nn.BatchNorm2D(8)(nn.Conv2D(3, 8, 3, padding=1)(x)))
         x = F.max_pool2d(F.relu(nn.Conv2D(8, 12, 3)(x)), 2)
         return nn.Linear(108, CLASSES)(paddle.flatten(x, 1))
 
     rules = {"image": PACT(8, alpha=2.0, signed=True)}
-    inputs = PerLayer(rules, default=LSQ(4, signed=False))
+    inputs = PerLayer(rules, default=LSQ(bits, signed=False))
     held = trained(AbsMax(8, per_channel=True), inputs, chain, ops=["conv2d", "matmul_v2"])
     write_paddle(freeze(held.program, held.scope), tmp_path / "m")
     measured = measure("paddle-onednn-int8", tmp_path / "m", {"image": batch})
