@@ -76,9 +76,9 @@ def _join(model: FrozenModel) -> None:
     kept: dict[str, str] = {}
     for layer in model.layers:
         source = producers.get(layer.inputs[0])
-        if layer.kind == "unsqueeze2" and source is not None and source.kind == "squeeze2":
-            if layer.attributes == source.attributes == _PIXEL:
-                kept[layer.name] = source.inputs[0]
+        pair = source is not None and (source.kind, layer.kind) == ("squeeze2", "unsqueeze2")
+        if source is not None and pair and layer.attributes == source.attributes == _PIXEL:
+            kept[layer.name] = source.inputs[0]
     model.layers = needed(
         [
             replace(layer, inputs=tuple(kept.get(name, name) for name in layer.inputs))

@@ -202,7 +202,8 @@ def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
             continue
         whole = 127 // most
         factors = (whole,) if whole * most == 127 else (127 / most, whole, whole + 1)
-        found = [_rounded(row * f, f, size) for f in factors for size in (1, row.shape[1], row.size)]
+        groups = (1, row.shape[1], row.size)
+        found = [_rounded(row * f, f, size) for f in factors for size in groups]
         _, factor, wide[index] = min(found, key=lambda one: one[0])
         step[index] /= factor
     integers = np.moveaxis(wide.astype("int8").reshape(rows.shape), 0, axis)

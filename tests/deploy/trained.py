@@ -90,8 +90,9 @@ def trained(
         train = pcq.quant_aware(main, place, return_program=True, **settings)
         quantized = pcq.quant_aware(test, place, for_test=True, **settings)
         for _ in range(steps):
-            executor.run(train, {"image": images(random, 16, shape),
-                                 "label": random.integers(0, CLASSES, (16, 1))}, [loss])  # fmt: skip
+            batch = images(random, 16, shape)
+            labels = random.integers(0, CLASSES, (16, 1))
+            executor.run(train, {"image": batch, "label": labels}, [loss])
     return Trained(quantized, scope, logits.name)
 
 
