@@ -81,6 +81,25 @@ def test_four_bit_weights_halve_the_file(frozen, path, tmp_path, net, batch):
     np.testing.assert_allclose(measured.outputs[0], net.run(batch)[0], atol=1e-5)
 
 
+def test_channels_turned_by_batch_norm_fit_four_bits_too(tmp_path, batch):
+    held = trained(steps=1)
+    gamma = held.value("batch_norm2d_0.w_0")
+    held.set("batch_norm2d_0.w_0", gamma * np.where(np.arange(8) % 2, 1, -1).astype("float32"))
+    weight = held.value("conv2d_0.w_0")
+    weight[:, 0, 0, 0] = -5 * np.abs(weight).max()
+    held.set("conv2d_0.w_0", weight)
+    frozen = freeze(held.program, held.scope)
+    layer = next(x for x in frozen.layers if x.kind == "conv2d")
+    q = frozen.weights[layer.inputs[1]].integers
+    assert q.max() == 8 and q.min() == -8
+    path = write_onnx(frozen, tmp_path / "m", int4=True)
+    kinds = {t.data_type for t in onnx.load(path).graph.initializer if t.dims == [8, 3, 3, 3]}
+    assert kinds == {onnx.TensorProto.INT4}
+    pytest.importorskip("onnxruntime")
+    measured = measure("onnxruntime", path, {"image": batch})
+    np.testing.assert_allclose(measured.outputs[0], held.run(batch)[0], atol=1e-5)
+
+
 def test_transformer_encoder(tmp_path):
     pytest.importorskip("onnxruntime")
     shape = (6, 16)
