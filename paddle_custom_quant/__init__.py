@@ -3,8 +3,9 @@
 # Before Paddle: the wheel of 2.6 exports zlib's symbols, and a zlib loaded after it crashes.
 import zlib  # noqa: F401
 
-from . import _paddle, quantizers  # noqa: F401
+from . import _paddle, deploy, quantizers  # noqa: F401
 from .compat import legacy_static
+from .deploy import export
 from .graph.verify import verify
 from .inspection.facade import diff, inspect
 from .inspection.live import LiveBoard, LiveFacts
@@ -31,7 +32,9 @@ __all__ = [
     "PerLayer",
     "calibrate",
     "convert",
+    "deploy",
     "diff",
+    "export",
     "inspect",
     "keep_memory",
     "layer_report",

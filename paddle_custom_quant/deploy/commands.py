@@ -25,6 +25,9 @@ def export_command(
     model: ModelPath,
     output: Annotated[Path, typer.Argument(help="Files to write, without suffix.")],
     formats: Formats = "paddle,onnx",
+    result: Annotated[
+        Optional[list[str]], typer.Option(help="Name of an output; what nothing reads if left out.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -36,7 +39,7 @@ def export_command(
     with one_line(debug), legacy_static():
         names = [name.strip() for name in formats.split(",") if name.strip()]
         program, scope = load_program(model)
-        frozen = export(program, scope, output, names, overwrite=overwrite)
+        frozen = export(program, scope, output, names, overwrite=overwrite, outputs=result)
         layers, integer = frozen.weighted_layers(), frozen.integer_layers()
         typer.echo(f"{len(integer)} of {len(layers)} layers are integers.")
         for note in frozen.notes:

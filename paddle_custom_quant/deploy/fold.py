@@ -25,8 +25,7 @@ def fold(model: FrozenModel) -> FrozenModel:
     _own_weights(model)
     _fold_affine(model)
     _absorb_clips(model)
-    while _hoist_one(model):
-        pass
+    hoist_quantizers(model)
     _absorb_clips(model)
     _drop_unused(model)
     return model
@@ -220,6 +219,12 @@ def _limits(layer: Layer) -> tuple[float, float] | None:
     return None
 
 
+def hoist_quantizers(model: FrozenModel) -> None:
+    """Quantize before values are moved, wherever that is possible; the model is changed."""
+    while _hoist_one(model):
+        pass
+
+
 def _hoist_one(model: FrozenModel) -> bool:
     """Quantize in front of what only moves values, so that it runs on integers."""
     producers, readers = model.producers(), model.readers()
@@ -254,4 +259,4 @@ def _drop_unused(model: FrozenModel) -> None:
     model.constants = {n: c for n, c in model.constants.items() if n in read}
 
 
-__all__ = ["channel_axis", "fold", "weight_array"]
+__all__ = ["channel_axis", "fold", "hoist_quantizers", "weight_array"]

@@ -47,8 +47,12 @@ class OnnxGraph:
         from onnx import TensorProto
 
         unique = self.fresh(name)
-        flat = value.reshape(-1).astype("int32").tolist()
-        tensor = self._helper.make_tensor(unique, getattr(TensorProto, kind), value.shape, flat)
+        nibbles = value.reshape(-1).astype("int16") & 15
+        nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, "int16")).reshape(-1, 2)
+        content = (nibbles[:, 0] | nibbles[:, 1] << 4).astype("uint8").tobytes()
+        tensor = self._helper.make_tensor(
+            unique, getattr(TensorProto, kind), value.shape, content, raw=True
+        )
         self.initializers[unique] = tensor
         return unique
 

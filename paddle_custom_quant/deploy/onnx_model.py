@@ -193,6 +193,8 @@ class _Writer:
         quantizer = quantizer_of(x, self.producers)
         assert quantizer is not None and quantizer.grid is not None
         input_step = float(quantizer.grid.step[0])
+        if self.int4:
+            weight = _turned(weight, axis)
         packed = self.int4 and _packing(weight.integers)[0] != "INT8"
         bias = None
         if len(layer.inputs) > 2:
@@ -203,8 +205,10 @@ class _Writer:
             weight = widened(weight, axis, bias, input_step)
         inputs = [x, self._weight(layer.name, weight, axis)]
         if bias is not None and packed:
-            self._constant(layer.inputs[2])
-            inputs.append(layer.inputs[2])
+            # Integers of a fine step of its own: ONNX Runtime rounds a float bias to steps of
+            # input times weight, which are coarse at 4 bits.
+            fine = np.full(bias.shape, max(np.abs(bias).max(), 1e-30) / _INT32_ROOM)
+            inputs.append(self._bias(layer.name, bias, fine))
         elif bias is not None:
             step = np.broadcast_to(weight.grid.step, [weight.integers.shape[axis]])
             inputs.append(self._bias(layer.name, bias, step.astype("float64") * input_step))
@@ -318,6 +322,21 @@ def _packing(q: np.ndarray) -> tuple[str, np.ndarray, int, float]:
     if low >= -15 and high <= 15 and (np.abs(q) % 2 == 1).all():
         return "UINT4", (q + 15) // 2, 8, 1.0
     return "INT8", q, 0, 0.0
+
+
+def _turned(weight: IntegerWeight, axis: int) -> IntegerWeight:
+    """Channels that reach 8 with the other sign, if all then fit 4 bits.
+
+    Batch norm with a negative factor has turned them from [-8, 7] to [-7, 8].
+    """
+    q = weight.integers
+    others = tuple(i for i in range(q.ndim) if i != axis)
+    sign = np.where(q.max(axis=others) > 7, -1, 1).astype("int8")
+    turned = q * along(sign, q.ndim, axis)
+    if q.max() <= 7 or turned.min() < -8 or turned.max() > 7:
+        return weight
+    step = (np.broadcast_to(weight.grid.step, sign.shape) * sign).astype("float32")
+    return IntegerWeight(turned, replace(weight.grid, step=step, axis=axis))
 
 
 def _with_room_for(

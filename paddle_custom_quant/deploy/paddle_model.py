@@ -23,6 +23,7 @@ from .frozen import (
     quantizer_of,
 )
 from .operators import OPERATORS
+from .pointwise import linear_as_convolution
 from .storage import refuse_existing, write_files
 from .weights import in_int8, reaching_127
 
@@ -66,20 +67,23 @@ def serialized(frozen: FrozenModel, *, exact: bool = False) -> tuple[bytes, byte
         writer = build_program(frozen, scope, exact)
         feeds = [writer.block.var(name) for name in frozen.inputs]
         fetches = [writer.block.var(name) for name in frozen.outputs]
-        program = static.normalize_program(writer.program, feeds, fetches)
-        for op in program.global_block().ops:
-            # Where in Python it was appended: paths of this machine, and half of a small file.
-            op.desc.remove_attr("op_callstack")
         executor = static.Executor(paddle.CPUPlace())
-        return (
-            static.serialize_program(feeds, fetches, program=program),
-            static.serialize_persistables(feeds, fetches, executor, program=program),
-        )
+        content = static.serialize_program(feeds, fetches, program=writer.program)
+        values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
+        return _without_origins(content), values
+
+
+def _without_origins(content: bytes) -> bytes:
+    """Drop where in Python each operator was appended: paths, and half of a small file."""
+    program = static.Program.parse_from_string(content)
+    for op in program.global_block().ops:
+        op.desc.remove_attr("op_callstack")
+    return program.desc.serialize_to_string()
 
 
 def build_program(frozen: FrozenModel, scope: Any, exact: bool = False) -> ProgramWriter:
     """The frozen model as a program of the old kind, its values set in ``scope``."""
-    writer = ProgramWriter(frozen, scope)
+    writer = ProgramWriter(linear_as_convolution(frozen), scope)
     with static.program_guard(writer.program, static.Program()):
         writer.write(exact)
     return writer
@@ -107,7 +111,7 @@ class ProgramWriter:
             if layer.kind in WEIGHTED and layer.inputs[1] in self.frozen.weights
         }
         for name, weight in self.frozen.weights.items():
-            axis = axes.get(name, 0)
+            axis = axes.get(name, weight.grid.axis or 0)
             fitted, error = in_int8(weight, axis)
             if exact and error:
                 self._constant(name, weight.real())
@@ -157,6 +161,11 @@ class ProgramWriter:
             return layer
         again = f"{source}.again"
         if not self.block.has_var(again):
+            if quantizer.grid.qmax > _INT8_MAX:
+                # Without it, oneDNN would take what was moved for signed, with half the levels.
+                positive = f"{source}.positive"
+                self._append("relu", (source,), (positive,), {})
+                source = positive
             self._pair(source, again, quantizer.grid)
         return replace(layer, inputs=(again, *layer.inputs[1:]))
 

@@ -109,7 +109,11 @@ class ProgramReader:
         read_names = {n for op in self.seen.ops for n in op.reads}
         found = []
         for op in self.seen.ops:
-            slots = OPERATORS[op.kind].outputs if op.kind in OPERATORS else tuple(op.outputs)
+            slots = tuple(op.outputs)
+            if op.kind in OPERATORS:
+                slots = OPERATORS[op.kind].outputs
+            elif op.kind in REWRITES:
+                slots = ("Out",)  # a dropout also writes its mask
             used = [n for slot in slots for n in op.outputs.get(slot.rstrip("*"), ())]
             found += [n for n in used if n not in read_names and n not in self.constant]
         if not found:

@@ -182,26 +182,51 @@ def _least_rounding(largest: np.ndarray, bias: np.ndarray) -> np.ndarray:
 def reaching_127(weight: IntegerWeight, axis: int) -> IntegerWeight:
     """Integers whose largest is 127 in each channel, as oneDNN would make them itself.
 
-    oneDNN rounds each channel's weights to 127 steps of its largest. Widened integers end at up to
-    126; one of the largest weights of such a channel is moved to 127 (less than 1 % of it), which
-    makes all the others exact. Where moving it is the larger error, the channel stays as it is.
+    oneDNN rounds each channel's weights to 127 steps of its largest, so only channels whose
+    largest integer is 1 or 127 stay exact. For all others the scale and the rounding are chosen
+    here, such that the error of the channel's sum is small. Inputs behind a ReLU have a mean, and
+    neighbouring pixels resemble each other: what counts is the sum of the errors of each kernel
+    and of all, besides the errors themselves.
 
     Args:
         weight: int8, in [-127, 127].
         axis: output-channel axis.
     """
-    wide = widened(weight, axis)
-    rows = np.moveaxis(wide.integers, axis, 0).copy()
-    flat = rows.reshape(len(rows), -1)
-    for row in flat:
-        at = int(np.abs(row.astype("int16")).argmax())
-        most = abs(int(row[at]))
-        if most in (0, 127):
+    rows = np.moveaxis(weight.integers, axis, 0)
+    kernels = rows.reshape(len(rows), -1, int(np.prod(rows.shape[2:]))).astype("float64")
+    step = np.broadcast_to(weight.grid.step.astype("float64"), [len(rows)]).copy()
+    wide = np.zeros_like(kernels)
+    for index, row in enumerate(kernels):
+        most = np.abs(row).max()
+        if most == 0:
             continue
-        rounded = np.round(row * (127 / most)) * (most / 127) - row
-        if np.square(rounded).sum() > (127 - most) ** 2:
-            row[at] = 127 if row[at] > 0 else -127
-    return IntegerWeight(np.ascontiguousarray(np.moveaxis(rows, 0, axis)), wide.grid)
+        whole = 127 // most
+        factors = (whole,) if whole * most == 127 else (127 / most, whole, whole + 1)
+        groups = (1, row.shape[1], row.size)
+        found = [_rounded(row * f, f, size) for f in factors for size in groups]
+        _, factor, wide[index] = min(found, key=lambda one: one[0])
+        step[index] /= factor
+    integers = np.moveaxis(wide.astype("int8").reshape(rows.shape), 0, axis)
+    grid = Grid(step.astype("float32"), -127, 127, axis)
+    return IntegerWeight(np.ascontiguousarray(integers), grid)
+
+
+def _rounded(scaled: np.ndarray, factor: float, size: int) -> tuple[float, float, np.ndarray]:
+    """(cost, factor, integers up to 127) of a channel; errors cancel in groups of ``size``."""
+    exact = scaled.reshape(-1, size)
+    q = np.clip(np.round(exact), -127, 127)
+    at = np.unravel_index(int(np.abs(exact).argmax()), exact.shape)
+    q[at] = np.copysign(127, exact[at])
+    if size > 1:
+        count = np.round((exact - q).sum(axis=1, keepdims=True))
+        sign = np.sign(count)
+        gain = np.where(np.abs(q + sign) <= 127, sign * (exact - q), -np.inf)
+        gain[at] = -np.inf
+        rank = np.argsort(np.argsort(-gain, axis=1, kind="stable"), axis=1)
+        q += np.where((rank < np.abs(count)) & np.isfinite(gain), sign, 0)
+    error = (q - exact).reshape(scaled.shape) / factor
+    cost = np.square(error).sum() + np.square(error.sum(axis=1)).sum() + error.sum() ** 2
+    return float(cost), factor, q.reshape(scaled.shape)
 
 
 __all__ = ["found_grid", "in_int8", "on_grid", "reaching_127", "why_not_uniform", "widened"]

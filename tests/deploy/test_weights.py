@@ -104,13 +104,23 @@ def test_widening_keeps_values(rng, biased):
             assert error(round(0.1 / float(wide.grid.step[row]))) <= best + 1e-9
 
 
-def test_reaching_127_moves_at_most_one_weight_a_channel(rng):
-    weight = IntegerWeight(
-        rng.integers(-7, 8, (6, 60)).astype("int8"), Grid(np.array([0.1], "float32"), -8, 7)
-    )
-    weight.integers[:, 0] = 7
+@pytest.mark.parametrize("most", [2, 7, 8, 15, 113])
+def test_reaching_127_errs_less_than_moving_the_largest(rng, most):
+    q = rng.integers(-most, most + 1, (6, 90)).astype("int8")
+    q[:, 5] = most
+    weight = IntegerWeight(q, Grid(np.array([0.1], "float32"), -most, most))
     held = reaching_127(weight, 0)
     assert (np.abs(held.integers.astype(int)).max(axis=1) == 127).all()
-    moved = np.abs(held.real() - weight.real()) > 1e-6
-    assert (moved.sum(axis=1) == 1).all()
-    assert np.abs(held.real() - weight.real()).max() < 0.1 * 7 / 126 * 1.01
+    error = (held.real() - weight.real()) / 0.1
+    factor = 127 // most
+    moved = (127 - factor * most) / factor
+    assert (np.square(error).sum(axis=1) + error.sum(axis=1) ** 2 <= 3 * moved**2 + 1e-6).all()
+    assert np.abs(error).max() <= moved + 1 / factor
+
+
+def test_reaching_127_keeps_what_onednn_holds_exactly(rng):
+    for most in (1, 127):
+        q = rng.choice([-most, 0, most], (4, 30)).astype("int8")
+        q[:, 0] = most
+        weight = IntegerWeight(q, Grid(np.array([0.1], "float32"), -most, most))
+        np.testing.assert_allclose(reaching_127(weight, 0).real(), weight.real(), rtol=1e-6)

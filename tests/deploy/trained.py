@@ -51,7 +51,8 @@ def residual(image: Any) -> Any:
 
 def activations(bits: int, make: Callable[..., Any] = LSQ) -> Any:
     joins = {kind: MovingAverageAbsMax(8) for kind in ("elementwise_add", "pool2d")}
-    rules = {"image": PACT(8, alpha=2.0, signed=True), **joins}
+    ends = {"image": PACT(8, alpha=2.0, signed=True), "flatten*": MovingAverageAbsMax(8)}
+    rules = {**ends, **joins}
     return pcq.PerLayer(rules, default=make(bits, signed=False))
 
 
@@ -89,8 +90,9 @@ def trained(
         train = pcq.quant_aware(main, place, return_program=True, **settings)
         quantized = pcq.quant_aware(test, place, for_test=True, **settings)
         for _ in range(steps):
+            batch = images(random, 16, shape)
             labels = random.integers(0, CLASSES, (16, 1))
-            executor.run(train, {"image": images(random, 16, shape), "label": labels}, [loss])
+            executor.run(train, {"image": batch, "label": labels}, [loss])
     return Trained(quantized, scope, logits.name)
 
 
