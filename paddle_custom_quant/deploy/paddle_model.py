@@ -11,7 +11,7 @@ import paddle
 from paddle import static
 
 from .. import compat
-from ..qat.scope import write
+from ..scope import write
 from .fold import channel_axis
 from .frozen import (
     QUANTIZE,

@@ -11,8 +11,8 @@ from paddle.base.data_feeder import convert_dtype
 
 from ..graph.view import OpView, View, view
 from ..qat.evaluate import constant_without_inputs, evaluate
-from ..qat.scope import read
 from ..quantizers.base import UniformGrid
+from ..scope import read
 from ..target import WEIGHT
 from . import activations
 from .frozen import QUANTIZE, FrozenModel, Grid, Layer, Note, TensorInfo

@@ -13,7 +13,7 @@ from .. import kernels
 from ..inspection.model import ModelError
 from ..inspection.reading import read_model
 from ..inspection.stored import pickled_values
-from ..qat.scope import write
+from ..scope import write
 
 
 def load_program(path: str | Path) -> tuple[static.Program, Any]:

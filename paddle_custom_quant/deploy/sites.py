@@ -12,9 +12,9 @@ import numpy as np
 from ..graph.view import OpView
 from ..qat.built_in import START_SCALE, BuiltIn
 from ..qat.insertion import DESCRIPTION
-from ..qat.scope import read
 from ..quantizers.base import Grid, Quantizer, UniformGrid
 from ..quantizers.description import rebuild
+from ..scope import read
 from ..target import ACTIVATION, Target
 
 _VERSION = re.compile(r"\.v\d+$")
