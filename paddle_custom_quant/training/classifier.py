@@ -62,7 +62,8 @@ def build_classifier(
     with static.program_guard(train, startup), paddle.utils.unique_name.guard():
         image = static.data("image", [-1, *shape], "float32")
         label = static.data("label", [-1, 1], "int64")
-        logits = NETS[net](classes)(image)
+        channels, side, _ = shape
+        logits = NETS[net](classes, channels, side)(image)
         test = train.clone(for_test=True)
         loss = F.cross_entropy(logits, label)
         paddle.optimizer.Momentum(learning_rate, momentum).minimize(loss)
