@@ -53,7 +53,7 @@ def read_cifar10(path: str | Path, checksums: Mapping[str, str] = CHECKSUMS) -> 
         batch = name[: -len(".bin")] if name.endswith(".bin") else name
         source = f"{path}: {name}"
         rows = _binary(content, source) if name.endswith(".bin") else _pickled(content, source)
-        if hashlib.sha256(rows).hexdigest() != checksums[batch]:
+        if hashlib.sha256(rows.tobytes()).hexdigest() != checksums[batch]:
             raise ValueError(f"{source} has a wrong checksum: it is damaged, fetch it again.")
         batches[batch] = rows
     missing = [name for name in checksums if name not in batches]

@@ -6,7 +6,7 @@ import mmap
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -44,7 +44,7 @@ def augmented_batches(
     last: int,
     seed: int,
     workers: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The training batches ``first`` to ``last - 1``.
 
     They depend on the images, the augmentation, the size and the seed alone: not on where the
@@ -161,6 +161,7 @@ def _work(
     parent: int,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process ends this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Paddle's handler writes a page
     cv2.setNumThreads(0)
     # Other workers hold copies of the pipe's other end: that it is closed is not seen here.
     while os.getppid() == parent:
