@@ -10,6 +10,7 @@ import numpy as np
 from ..scope import read, write
 
 _TYPES = ("batch_norm", "batch_norm_grad", "sync_batch_norm", "sync_batch_norm_grad")
+_GAMMA = 100.0
 
 
 def freeze_statistics(program: Any) -> Any:
@@ -76,6 +77,24 @@ def reestimate_statistics(
     return len(norms)
 
 
+def largest_ratio(program: Any, scope: Any) -> tuple[float, str]:
+    """The largest |gamma| / sigma of all channels of all layers, and its layer.
+
+    It is what batch normalisation multiplies by, and so by how much it enlarges an error. Channels
+    whose gamma itself is out of all bounds are left out: they are not to blame.
+    """
+    largest, layer = 0.0, ""
+    for op in program.global_block().ops:
+        if op.type in _TYPES and not _is_gradient(op):
+            gamma = np.asarray(read(scope, op.input("Scale")[0]), np.float64)
+            variance = np.asarray(read(scope, op.input("Variance")[0]), np.float64)
+            gamma = np.where(np.abs(gamma) < _GAMMA, np.abs(gamma), 0.0)
+            found = float(np.max(gamma / np.sqrt(variance + op.attr("epsilon"))))
+            if found > largest:
+                largest, layer = found, op.input("Scale")[0].split(".")[0]
+    return largest, layer
+
+
 def _give_outputs(op: Any, block: Any) -> None:
     """Add what a test program's operator has no use for."""
     for slot in ("SavedMean", "SavedVariance", "ReserveSpace"):
@@ -90,4 +109,4 @@ def _is_gradient(op: Any) -> bool:
     return str(op.type).endswith("_grad")
 
 
-__all__ = ["freeze_statistics", "reestimate_statistics"]
+__all__ = ["freeze_statistics", "largest_ratio", "reestimate_statistics"]

@@ -169,16 +169,18 @@ class _OneSeed:
         return stages
 
     def _train(self, name: str, stage: Stage, checkpoints: Checkpoints, number: int) -> StageResult:
-        start = None if name == FLOAT else self.results[FLOAT].values
-        if name == QUANTIZED and CONSTRAIN in self.results:
-            start = self.results[CONSTRAIN].values
+        before = self.results.get(FLOAT)
+        if name == QUANTIZED:
+            before = self.results.get(CONSTRAIN, before)
+        start = before and before.values
         programs = build_stage(self.recipe, name, self.seed, self.data, start)
         how = replace(self.how, tell=lambda line: self.how.tell(f"seed {self.seed}, {line}"))
         # Each stage sees the images in an order of its own.
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         training = StageTraining(
-            name, stage, self.recipe, seed, programs, self.data, checkpoints, how
-        )
+            name, stage, self.recipe, seed, programs, self.data, checkpoints, how,
+            before and (before.rows[-1]["train_loss"], before.score.top1),
+        )  # fmt: skip
         result = training.run(self.resume)
         values = values_of(programs.test, programs.scope)
         checkpoints.finish(values, {"score": asdict(result), "rows": training.rows})

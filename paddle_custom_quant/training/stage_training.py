@@ -14,11 +14,13 @@ from paddle import static
 
 from .batch_norm import freeze_statistics, reestimate_statistics
 from .data import Augmentation, Batch, Dataset, augmented_batches
+from .divergence import Diverged, first_invalid, invalid_values, likely_cause
 from .learning_rate import LearningRate
 from .metrics import Score, score
 from .recipe import Quantized, Recipe, Stage
 from .recovery import Checkpoints
 from .stage_programs import StagePrograms
+from .start_check import collapse_report, start_report
 from .trainer import predict
 
 
@@ -74,6 +76,7 @@ class StageTraining:
         data: images.
         checkpoints: where it saves and goes on from.
         how: what does not change the result.
+        before: what the stage goes on from: its last training loss and its top-1.
 
     Raises:
         ValueError: the batch is larger than the data set.
@@ -89,6 +92,7 @@ class StageTraining:
         data: Dataset,
         checkpoints: Checkpoints,
         how: How,
+        before: tuple[float, float] | None = None,
     ) -> None:
         if recipe.batch_size > len(data.train):
             raise ValueError(
@@ -102,7 +106,11 @@ class StageTraining:
         self.steps = round(stage.epochs * self.epoch) or int(stage.epochs > 0)
         self.rate = LearningRate(stage, self.epoch, self.steps)
         self.rows: list[dict[str, Any]] = []
+        self.before = None if before is None else before[0]
+        self.before_top1 = None if before is None else before[1]
         self._sums = [0.0, 0.0, 0.0]
+        self._window = [0.0, 0.0]
+        self._start: dict[str, np.ndarray] = {}
         self._step = 0
         frozen = stage.freeze_bn if isinstance(stage, Quantized) else None
         self._frozen_from = self.steps + 1 if frozen is None else round(frozen * self.epoch)
@@ -115,11 +123,12 @@ class StageTraining:
             resume: go on from the newest sound checkpoint, if there is one.
 
         Raises:
-            FloatingPointError: training diverged.
+            Diverged: training diverged.
             OSError: a checkpoint could not be written.
             ValueError: the checkpoint is of another training.
         """
         with static.scope_guard(self.programs.scope):
+            self._start = self.programs.values()
             held = self.checkpoints.newest() if resume else None
             if held is not None:
                 self._restore(*held)
@@ -131,11 +140,12 @@ class StageTraining:
                     self._one_step(batch)
                     ended = self._step % self.epoch == 0 or self._step == self.steps
                     if ended:
+                        self._check_values()
                         self._end_epoch(time.perf_counter() - started)
                         started = time.perf_counter()
                     every = self.how.checkpoint_every
                     if ended or (every and self._step % every == 0):
-                        self.checkpoints.save(self._step, self.programs.values(), self._state())
+                        self._save()
             self._reestimate()
             return self.evaluate()
 
@@ -168,10 +178,13 @@ class StageTraining:
         )
         value = float(np.ravel(loss)[0])
         if not np.isfinite(value):
-            self._diverged(value)
+            raise self._diverged(f"the loss is {value}")
+        if self._step == 0:
+            self._check_start(value)
         right = float((logits.argmax(axis=1) == batch.labels).sum())
         self._step += 1
         count = len(batch.labels)
+        self._check_collapse(right, count)
         self._sums = [self._sums[0] + value * count, self._sums[1] + right, self._sums[2] + count]
         if self.how.on_step:
             top1 = 100 * right / count
@@ -192,11 +205,64 @@ class StageTraining:
             self._frozen = freeze_statistics(self.programs.train)
         return self._frozen
 
-    def _diverged(self, value: float) -> None:
-        raise FloatingPointError(
-            f"the loss is {value} at step {self._step + 1} of stage {self.name}: "
-            "try a lower learning rate or more bits."
+    def _diverged(self, what: str) -> Diverged:
+        """Repeat the last steps from the last good values and find where it began."""
+        failed = self._step
+        held = self.checkpoints.newest()
+        values, first = (self._start, 0) if held is None else (held[0], held[1]["step"])
+        self.programs.set_values(values)
+        classifier, executor = self.programs.classifier, self.programs.executor
+        origin, before = None, values
+        with closing(self._batches(first, failed + 1)) as made:
+            for step, batch in enumerate(made, start=first):
+                inputs, labels = batch.inputs, batch.labels[:, None]
+                feed = {classifier.image: inputs, classifier.label: labels}
+                program = self._prepare(step)
+                if step < failed - 1:
+                    executor.run(program, feed=feed, fetch_list=[])
+                    continue
+                # The step before may have been the one whose gradients were not finite.
+                before = self.programs.values()
+                origin = first_invalid(executor, program, feed, classifier.loss)
+                if origin is not None:
+                    failed = step
+                    break
+        self.programs.set_values(before)
+        bits = self.recipe.quantizers and self.recipe.quantizers.gradients
+        gradient_bits = bits if isinstance(self.stage, Quantized) else None
+        cause = likely_cause(
+            self.programs.train, self.programs.scope, origin, self.rate.at(failed), gradient_bits
         )
+        kept = "none was written yet" if held is None else f"that of step {first} is kept"
+        return Diverged(
+            f"stage {self.name} diverged at step {failed + 1}: {what}; it began in "
+            f"{origin or 'no layer that could be found'}. Likely cause: {cause}. "
+            f"Last good checkpoint: {kept}."
+        )
+
+    def _check_start(self, loss: float) -> None:
+        """Compare the first loss with the last one before the stage."""
+        if self.before is None or not isinstance(self.stage, Quantized):
+            return
+        told = start_report(loss, self.before, self.programs, self.stage, self.recipe)
+        if told:
+            self.how.tell(told)
+
+    def _check_collapse(self, right: float, count: int) -> None:
+        """Stop a quantized stage that has learnt nothing after its first steps."""
+        stage = self.stage
+        if not isinstance(stage, Quantized) or self._step > stage.collapse_after:
+            return
+        if self._step > stage.collapse_after // 2:
+            self._window = [self._window[0] + right, self._window[1] + count]
+        if self._step < stage.collapse_after or self.before_top1 is None:
+            return
+        chance = 100.0 / self.data.classes
+        top1 = 100 * self._window[0] / self._window[1]
+        if self.before_top1 > 3 * chance and top1 < 1.5 * chance:
+            images = self.data.train.inputs(slice(64))
+            told = collapse_report(top1, self.before_top1, self._step, self.programs, stage, images)
+            raise Diverged(told)
 
     def _end_epoch(self, seconds: float) -> None:
         total, right, count = self._sums
@@ -217,6 +283,16 @@ class StageTraining:
         self.rate.epoch_ended(total / count)
         self._sums = [0.0, 0.0, 0.0]
 
+    def _check_values(self) -> dict[str, np.ndarray]:
+        values = self.programs.values()
+        invalid = invalid_values(values)
+        if invalid:
+            raise self._diverged(f"{invalid[0]!r} is not finite")
+        return values
+
+    def _save(self) -> None:
+        self.checkpoints.save(self._step, self._check_values(), self._state())
+
     def _reestimate(self) -> None:
         stage = self.stage
         if not isinstance(stage, Quantized) or not stage.reestimate_bn:
@@ -228,12 +304,15 @@ class StageTraining:
             reestimate_statistics(programs.executor, programs.test, programs.scope, feeds)
 
     def _state(self) -> dict[str, Any]:
-        return {"schedule": self.rate.state, "sums": self._sums, "rows": self.rows}
+        return {
+            "schedule": self.rate.state, "sums": self._sums, "rows": self.rows,
+            "window": self._window,
+        }  # fmt: skip
 
     def _restore(self, values: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         self.programs.set_values(values)
         self._step, self.rate.state = state["step"], state["schedule"]
-        self._sums, self.rows = state["sums"], state["rows"]
+        self._sums, self.rows, self._window = state["sums"], state["rows"], state["window"]
 
 
 __all__ = ["How", "Progress", "StageTraining"]
