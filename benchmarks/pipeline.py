@@ -23,11 +23,12 @@ import paddle_custom_quant as pcq  # isort: skip
 from paddle import static
 
 from paddle_custom_quant.training.data import load_coloured_digits
+from paddle_custom_quant.training.how import How
 from paddle_custom_quant.training.recipe import Recipe
 from paddle_custom_quant.training.recipe_file import parse_recipe
 from paddle_custom_quant.training.recovery import Checkpoints
 from paddle_custom_quant.training.stage_programs import build_stage
-from paddle_custom_quant.training.stage_training import How, StageTraining
+from paddle_custom_quant.training.stage_training import StageTraining
 
 BATCH, LIMIT = 128, 0.95
 

@@ -69,10 +69,10 @@ def run(options: argparse.Namespace) -> int:
         load_coloured_digits,
         read_cifar10,
     )
+    from paddle_custom_quant.training.how import How
     from paddle_custom_quant.training.progress import ImageBars
     from paddle_custom_quant.training.recipe_picture import recipe_picture
     from paddle_custom_quant.training.recipe_run import run_recipe
-    from paddle_custom_quant.training.stage_training import How
 
     logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
     if options.workers < 0:

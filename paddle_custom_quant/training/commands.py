@@ -48,10 +48,10 @@ def train_command(
     with one_line(debug):
         try:
             from ..keep_memory import keep_memory
+            from .how import How
             from .progress import ImageBars
             from .recipe_file import load_recipe
             from .recipe_run import run_recipe
-            from .stage_training import How
         except ModuleNotFoundError as error:
             what = f"train needs {error.name}: pip install paddle-custom-quant[train]"
             raise ValueError(what) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .stage_training import Progress
+    from .how import Progress
 
 
 class ProgressBars:

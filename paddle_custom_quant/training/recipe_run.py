@@ -18,12 +18,13 @@ import yaml
 from ..compat import legacy_static
 from .checkpoint import values_of
 from .data import Dataset
+from .how import How
 from .metrics import Score
 from .recipe import Recipe, Stage
 from .recipe_file import recipe_as_data
 from .recovery import Checkpoints
 from .stage_programs import CONSTRAIN, CONTROL, FLOAT, QUANTIZED, build_stage
-from .stage_training import How, StageTraining
+from .stage_training import StageTraining
 
 _SHARED = ("net", "data", "batch_size", "label_smoothing", "optimizer", FLOAT)
 
@@ -172,14 +173,15 @@ class _OneSeed:
         before = self.results.get(FLOAT)
         if name == QUANTIZED:
             before = self.results.get(CONSTRAIN, before)
-        start = before and before.values
+        start = last = None
+        if before is not None:
+            start, last = before.values, (before.rows[-1]["train_loss"], before.score.top1)
         programs = build_stage(self.recipe, name, self.seed, self.data, start)
         how = replace(self.how, tell=lambda line: self.how.tell(f"seed {self.seed}, {line}"))
         # Each stage sees the images in an order of its own.
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         training = StageTraining(
-            name, stage, self.recipe, seed, programs, self.data, checkpoints, how,
-            before and (before.rows[-1]["train_loss"], before.score.top1),
+            name, stage, self.recipe, seed, programs, self.data, checkpoints, how, last,
         )  # fmt: skip
         result = training.run(self.resume)
         values = values_of(programs.test, programs.scope)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any, Callable
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,51 +15,14 @@ from paddle import static
 from .batch_norm import freeze_statistics, reestimate_statistics
 from .data import Augmentation, Batch, Dataset, augmented_batches
 from .divergence import Diverged, first_invalid, invalid_values, likely_cause
+from .how import How, Progress
 from .learning_rate import LearningRate
 from .metrics import Score, score
 from .recipe import Quantized, Recipe, Stage
 from .recovery import Checkpoints
 from .stage_programs import StagePrograms
-from .start_check import collapse_report, start_report
 from .trainer import predict
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A step that was done.
-
-    Attributes:
-        stage: its name.
-        step: from 1.
-        steps: of the stage.
-        loss: of the step's batch, before its update.
-        top1: percent of the batch that was right.
-        images: number of images in the batch.
-    """
-
-    stage: str
-    step: int
-    steps: int
-    loss: float
-    top1: float
-    images: int
-
-
-@dataclass(frozen=True)
-class How:
-    """What does not change a training's result.
-
-    Attributes:
-        workers: processes that prepare images; 0 prepares them in this one.
-        checkpoint_every: steps between checkpoints, beside one at the end of each epoch.
-        on_step: called after each step.
-        tell: called with one line on what the user should know.
-    """
-
-    workers: int = 1
-    checkpoint_every: int | None = None
-    on_step: Callable[[Progress], None] | None = None
-    tell: Callable[[str], None] = print
+from .watch import StageWatch
 
 
 class StageTraining:
@@ -106,10 +69,8 @@ class StageTraining:
         self.steps = round(stage.epochs * self.epoch) or int(stage.epochs > 0)
         self.rate = LearningRate(stage, self.epoch, self.steps)
         self.rows: list[dict[str, Any]] = []
-        self.before = None if before is None else before[0]
-        self.before_top1 = None if before is None else before[1]
+        self._watch = StageWatch(stage, recipe, programs, data, before, how.tell)
         self._sums = [0.0, 0.0, 0.0]
-        self._window = [0.0, 0.0]
         self._start: dict[str, np.ndarray] = {}
         self._step = 0
         frozen = stage.freeze_bn if isinstance(stage, Quantized) else None
@@ -180,11 +141,11 @@ class StageTraining:
         if not np.isfinite(value):
             raise self._diverged(f"the loss is {value}")
         if self._step == 0:
-            self._check_start(value)
+            self._watch.start(value)
         right = float((logits.argmax(axis=1) == batch.labels).sum())
         self._step += 1
         count = len(batch.labels)
-        self._check_collapse(right, count)
+        self._watch.step(self._step, right, count)
         self._sums = [self._sums[0] + value * count, self._sums[1] + right, self._sums[2] + count]
         if self.how.on_step:
             top1 = 100 * right / count
@@ -208,8 +169,8 @@ class StageTraining:
     def _diverged(self, what: str) -> Diverged:
         """Repeat the last steps from the last good values and find where it began."""
         failed = self._step
-        held = self.checkpoints.newest()
-        values, first = (self._start, 0) if held is None else (held[0], held[1]["step"])
+        kept = self.checkpoints.newest()
+        values, first = (self._start, 0) if kept is None else (kept[0], kept[1]["step"])
         self.programs.set_values(values)
         classifier, executor = self.programs.classifier, self.programs.executor
         origin, before = None, values
@@ -228,41 +189,17 @@ class StageTraining:
                     failed = step
                     break
         self.programs.set_values(before)
-        bits = self.recipe.quantizers and self.recipe.quantizers.gradients
-        gradient_bits = bits if isinstance(self.stage, Quantized) else None
+        held = self.recipe.quantizers if isinstance(self.stage, Quantized) else None
+        gradient_bits = None if held is None else held.gradients
         cause = likely_cause(
             self.programs.train, self.programs.scope, origin, self.rate.at(failed), gradient_bits
         )
-        kept = "none was written yet" if held is None else f"that of step {first} is kept"
+        last = "none was written yet" if kept is None else f"that of step {first} is kept"
         return Diverged(
             f"stage {self.name} diverged at step {failed + 1}: {what}; it began in "
             f"{origin or 'no layer that could be found'}. Likely cause: {cause}. "
-            f"Last good checkpoint: {kept}."
+            f"Last good checkpoint: {last}."
         )
-
-    def _check_start(self, loss: float) -> None:
-        """Compare the first loss with the last one before the stage."""
-        if self.before is None or not isinstance(self.stage, Quantized):
-            return
-        told = start_report(loss, self.before, self.programs, self.stage, self.recipe)
-        if told:
-            self.how.tell(told)
-
-    def _check_collapse(self, right: float, count: int) -> None:
-        """Stop a quantized stage that has learnt nothing after its first steps."""
-        stage = self.stage
-        if not isinstance(stage, Quantized) or self._step > stage.collapse_after:
-            return
-        if self._step > stage.collapse_after // 2:
-            self._window = [self._window[0] + right, self._window[1] + count]
-        if self._step < stage.collapse_after or self.before_top1 is None:
-            return
-        chance = 100.0 / self.data.classes
-        top1 = 100 * self._window[0] / self._window[1]
-        if self.before_top1 > 3 * chance and top1 < 1.5 * chance:
-            images = self.data.train.inputs(slice(64))
-            told = collapse_report(top1, self.before_top1, self._step, self.programs, stage, images)
-            raise Diverged(told)
 
     def _end_epoch(self, seconds: float) -> None:
         total, right, count = self._sums
@@ -306,13 +243,14 @@ class StageTraining:
     def _state(self) -> dict[str, Any]:
         return {
             "schedule": self.rate.state, "sums": self._sums, "rows": self.rows,
-            "window": self._window,
+            "window": self._watch.window,
         }  # fmt: skip
 
     def _restore(self, values: dict[str, np.ndarray], state: dict[str, Any]) -> None:
         self.programs.set_values(values)
         self._step, self.rate.state = state["step"], state["schedule"]
-        self._sums, self.rows, self._window = state["sums"], state["rows"], state["window"]
+        self._sums, self.rows = state["sums"], state["rows"]
+        self._watch.window = state["window"]
 
 
-__all__ = ["How", "Progress", "StageTraining"]
+__all__ = ["StageTraining"]

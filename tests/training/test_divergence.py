@@ -13,9 +13,9 @@ from paddle_custom_quant.training.divergence import (
     invalid_values,
     likely_cause,
 )
+from paddle_custom_quant.training.how import How
 from paddle_custom_quant.training.recipe_run import run_recipe
 from paddle_custom_quant.training.stage_programs import build_stage
-from paddle_custom_quant.training.stage_training import How
 from paddle_custom_quant.training.start_check import start_report
 from paddle_custom_quant.training.tensor_file import read_tensors
 from tests.training.tiny_recipe import recipe, some_digits
