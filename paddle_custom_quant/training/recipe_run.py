@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 import yaml
 
 from ..compat import legacy_static
+from ..deploy.storage import write_files
 from .checkpoint import values_of
 from .data import Dataset
 from .how import How
 from .metrics import Score
+from .provenance import facts
 from .recipe import Recipe, Stage
-from .recipe_file import recipe_as_data
-from .recovery import Checkpoints
+from .recipe_file import load_recipe, recipe_as_data
+from .recovery import Checkpoints, differences
 from .stage_programs import CONSTRAIN, CONTROL, FLOAT, QUANTIZED, build_stage
 from .stage_training import StageTraining
 
@@ -100,12 +98,11 @@ def run_recipe(
         OSError: something could not be written.
     """
     folder, how = Path(folder), how or How()
-    if (folder / "recipe.yaml").exists() and not resume:
-        raise ValueError(f"{folder} holds a training: go on with --resume, or name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "recipe.yaml").exists():
+        _check_same(recipe, folder, resume)
     text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
-    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
-    _write_json(folder / "run.json", _facts(data))
+    _write(folder / "recipe.yaml", text)
+    _write(folder / "run.json", _json(facts(data)))
     scores: dict[int, dict[str, Score]] = {}
     with legacy_static():
         for seed in recipe.seeds:
@@ -116,8 +113,9 @@ def run_recipe(
     result = RecipeResult(scores)
     held = {s: {k: asdict(v) for k, v in stages.items()} for s, stages in scores.items()}
     lost = {seed: result.lost(seed) for seed in scores}
-    _write_json(folder / "result.json", {"title": recipe.title, "scores": held, "lost": lost})
-    (folder / "result.txt").write_text(result.table() + "\n", encoding="utf-8")
+    told = _json({"title": recipe.title, "scores": held, "lost": lost})
+    _write(folder / "result.json", told)
+    _write(folder / "result.txt", result.table() + "\n")
     return result
 
 
@@ -214,41 +212,29 @@ class _OneSeed:
     def _write_log(self) -> None:
         rows = [row for result in self.results.values() for row in result.rows]
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        (self.folder / "log.jsonl").write_text(text, encoding="utf-8")
+        _write(self.folder / "log.jsonl", text)
 
 
-def _facts(data: Dataset) -> dict[str, Any]:
-    names = ("paddle-custom-quant", "paddleslim", "numpy", "opencv-python")
-    return {
-        "data": {
-            "name": data.name,
-            "training_images": len(data.train),
-            "test_images": len(data.test),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "paddle": paddle.__version__,
-            **{name: metadata.version(name) for name in names},
-        },
-        "commit": _commit(),
-    }
+def _check_same(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Raise ValueError unless the folder may be gone on with, with this recipe."""
+    if not resume:
+        raise ValueError(f"{folder} holds a training: go on with --resume, or name another folder.")
+    held, own = recipe_as_data(load_recipe(folder / "recipe.yaml")), recipe_as_data(recipe)
+    # Further seeds are welcome.
+    different = differences({**held, "seeds": None}, {**own, "seeds": None})
+    if different:
+        raise ValueError(
+            f"{folder} holds a training with another recipe: {'; '.join(different[:3])}. "
+            "Name another folder, or go on with its own recipe.yaml."
+        )
 
 
-def _commit() -> str | None:
-    """Commit of the sources, with ``+`` where they were changed since; ``None`` outside of git."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        found = [
-            subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        ]
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found[0].strip() + ("+" if found[1].strip() else "")
+def _json(held: Any) -> str:
+    return json.dumps(held, indent=2) + "\n"
 
 
-def _write_json(path: Path, held: Any) -> None:
-    path.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+def _write(path: Path, text: str) -> None:
+    write_files({path: text.encode()}, overwrite=True)
 
 
 __all__ = ["RecipeResult", "StageResult", "run_recipe"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..deploy.storage import write_files
 
 _KINDS = {
     "F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "|i1", "U8": "|u1", "I16": "<i2", "I32": "<i4",
@@ -51,23 +51,8 @@ def write_tensors(path: Path, values: Mapping[str, np.ndarray], state: Any) -> N
     header[_META]["sha256"] = _checksum(header, b"".join(parts))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".unfinished-", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name is on disk too
-    finally:
-        os.close(folder)
+    content = b"".join([struct.pack("<Q", len(text)), text, *parts])
+    write_files({path: content}, overwrite=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any]:

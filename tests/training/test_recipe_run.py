@@ -110,8 +110,9 @@ def test_other_bits_and_other_nets_are_refused(tmp_path):
     wider["weights"]["bits"] = 3
     with pytest.raises(ValueError, match=r"quantizers.weights.bits was 4 there and is 3 here"):
         run_recipe(recipe(quantizers=wider), DATA, tmp_path, QUIET, resume=True)
-    with pytest.raises(ValueError, match=r"recipe.net was 'LeNetBN' there and is 'LeNet' here"):
+    with pytest.raises(ValueError, match=r"another recipe: net was 'LeNetBN' there"):
         run_recipe(recipe(net="LeNet"), DATA, tmp_path, QUIET, resume=True)
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe()
 
 
 def test_a_folder_that_holds_a_training_is_left_alone(whole):
