@@ -45,6 +45,8 @@ class Checkpoints:
         Raises:
             ValueError: it is of another training.
         """
+        for path in self._folder.glob(f".{self._stage}-*"):
+            path.unlink()  # begun when the process was killed
         for path in self._files():
             held = self._read(path)
             if held is not None:

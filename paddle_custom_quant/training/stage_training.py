@@ -72,6 +72,7 @@ class StageTraining:
         self._watch = StageWatch(stage, recipe, programs, data, before, how.tell)
         self._sums = [0.0, 0.0, 0.0]
         self._start: dict[str, np.ndarray] = {}
+        self._started, self._seen = 0.0, 0  # since the process began the epoch
         self._step = 0
         frozen = stage.freeze_bn if isinstance(stage, Quantized) else None
         self._frozen_from = self.steps + 1 if frozen is None else round(frozen * self.epoch)
@@ -94,7 +95,7 @@ class StageTraining:
             if held is not None:
                 self._restore(*held)
                 self.how.tell(f"{self.name}: going on after step {self._step} of {self.steps}.")
-            started = time.perf_counter()
+            self._started, self._seen = time.perf_counter(), 0
             # Closed whatever happens: worker processes are not left behind.
             with closing(self._batches(self._step, self.steps)) as made:
                 for batch in made:
@@ -102,8 +103,7 @@ class StageTraining:
                     ended = self._step % self.epoch == 0 or self._step == self.steps
                     if ended:
                         self._check_values()
-                        self._end_epoch(time.perf_counter() - started)
-                        started = time.perf_counter()
+                        self._end_epoch()
                     every = self.how.checkpoint_every
                     if ended or (every and self._step % every == 0):
                         self._save()
@@ -111,10 +111,16 @@ class StageTraining:
             return self.evaluate()
 
     def evaluate(self) -> Score:
-        """Score of the test images now."""
+        """Score of the test images now.
+
+        Raises:
+            Diverged: an output is not finite.
+        """
         programs = self.programs
         with static.scope_guard(programs.scope):
             logits = predict(programs.executor, programs.test, programs.classifier, self.data.test)
+            if not np.isfinite(logits).all():
+                raise self._diverged("outputs on test images are not finite")
         return score(logits, self.data.test.labels)
 
     def _batches(self, first: int, last: int) -> Generator[Batch, None, None]:
@@ -145,6 +151,7 @@ class StageTraining:
         right = float((logits.argmax(axis=1) == batch.labels).sum())
         self._step += 1
         count = len(batch.labels)
+        self._seen += count
         self._watch.step(self._step, right, count)
         self._sums = [self._sums[0] + value * count, self._sums[1] + right, self._sums[2] + count]
         if self.how.on_step:
@@ -201,8 +208,9 @@ class StageTraining:
             f"Last good checkpoint: {last}."
         )
 
-    def _end_epoch(self, seconds: float) -> None:
+    def _end_epoch(self) -> None:
         total, right, count = self._sums
+        seconds = time.perf_counter() - self._started
         result = self.evaluate()
         self.rows.append(
             {
@@ -213,12 +221,13 @@ class StageTraining:
                 "train_loss": total / count,
                 "train_top1": 100 * right / count,
                 **{f"test_{key}": value for key, value in asdict(result).items()},
-                "images_per_second": round(count / seconds, 1),
+                "images_per_second": round(self._seen / seconds, 1),
                 "seconds": round(seconds, 2),
             }
         )
         self.rate.epoch_ended(total / count)
         self._sums = [0.0, 0.0, 0.0]
+        self._started, self._seen = time.perf_counter(), 0
 
     def _check_values(self) -> dict[str, np.ndarray]:
         values = self.programs.values()

@@ -121,3 +121,12 @@ def test_a_loss_that_jumps_is_told_with_its_causes(legacy):
     told = start_report(3.0, 0.5, programs, held.quantized, held)
     assert "starts with a loss of 3.000, the float net had 0.500" in told
     assert "above a tenth of float's" in told and "DoReFa changes the scale" in told
+
+
+def test_outputs_that_are_not_finite_end_the_run(tmp_path, monkeypatch):
+    def broken(executor, program, classifier, images):
+        return np.full((len(images), 10), np.nan, np.float32)
+
+    monkeypatch.setattr("paddle_custom_quant.training.stage_training.predict", broken)
+    with pytest.raises(Diverged, match="outputs on test images are not finite; it began in no"):
+        run_recipe(recipe(float={"epochs": 0.2, "learning_rate": 0.01}), DATA, tmp_path, QUIET)

@@ -50,6 +50,12 @@ def test_a_damaged_one_is_told_and_the_one_before_used(kept, tmp_path, told):
     assert kept.newest() is None and len(told) == 3
 
 
+def test_what_a_killed_process_left_is_removed(kept, tmp_path):
+    (tmp_path / "run" / ".float-00000040.safetensors.abc").write_bytes(b"begun")
+    assert kept.newest()[1]["step"] == 30
+    assert len(names(tmp_path)) == 2
+
+
 def test_stages_do_not_mix(kept, tmp_path, told):
     other = Checkpoints(tmp_path / "run", "quantized", OWNER, told.append)
     assert other.newest() is None and other.finished() is None
