@@ -6,15 +6,17 @@ import typer
 
 from .deploy import commands as deploy
 from .inspection import commands as inspection
+from .training import commands as training
 
 app = typer.Typer(
-    help="Inspect, compare, check and deploy quantized models.",
+    help="Train, inspect, compare, check and deploy quantized models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 inspection.register(app)
 deploy.register(app)
+training.register(app)
 
 
 def main() -> None:

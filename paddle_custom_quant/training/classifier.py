@@ -23,7 +23,7 @@ class Classifier:
         image: float32 ``[-1, channels, height, width]``.
         label: int64 ``[-1, 1]``.
         logits: float32 ``[-1, classes]``.
-        loss: mean cross entropy, a scalar.
+        loss: mean cross entropy, a scalar; with smoothed labels if asked for.
     """
 
     startup: Any
@@ -41,6 +41,10 @@ def build_classifier(
     classes: int,
     learning_rate: float = 0.01,
     momentum: float = 0.9,
+    *,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> Classifier:
     """Write the programs of a net that is trained by Momentum.
 
@@ -52,6 +56,9 @@ def build_classifier(
         classes: number of outputs.
         learning_rate: of the optimizer.
         momentum: of the optimizer.
+        nesterov: look ahead.
+        weight_decay: factor of the L2 penalty on every parameter.
+        label_smoothing: part of the target that is spread over all classes.
 
     Raises:
         ValueError: the net is not known.
@@ -62,8 +69,14 @@ def build_classifier(
     with static.program_guard(train, startup), paddle.utils.unique_name.guard():
         image = static.data("image", [-1, *shape], "float32")
         label = static.data("label", [-1, 1], "int64")
-        logits = NETS[net](classes)(image)
+        channels, side, _ = shape
+        logits = NETS[net](classes, channels, side)(image)
         test = train.clone(for_test=True)
         loss = F.cross_entropy(logits, label)
-        paddle.optimizer.Momentum(learning_rate, momentum).minimize(loss)
+        if label_smoothing:
+            uniform = paddle.mean(F.log_softmax(logits, axis=-1)) * -label_smoothing
+            loss = loss * (1 - label_smoothing) + uniform
+        paddle.optimizer.Momentum(
+            learning_rate, momentum, use_nesterov=nesterov, weight_decay=weight_decay or None
+        ).minimize(loss)
     return Classifier(startup, train, test, image.name, label.name, logits.name, loss.name)

@@ -13,16 +13,14 @@ import paddle
 from paddle import static
 
 from ..qat.convert import convert
-from ..qat.quant_aware import quant_aware
 from .checkpoint import set_values, values_of
 from .classifier import Classifier, build_classifier
 from .data import Dataset
+from .insert import insert_quantizers
 from .methods import activation_rule, weight_rule
 from .metrics import Score, score
 from .models import NETS
 from .trainer import Curve, OnStep, predict, train
-
-LAYERS = ["conv2d", "depthwise_conv2d", "mul", "matmul", "matmul_v2"]
 
 
 @dataclass(frozen=True)
@@ -152,33 +150,20 @@ class Experiment:
         trained = {} if self.settings.from_scratch else values_of(self.classifier.test, self.scope)
         self._start()
         set_values(trained, self.scope, self.place)
-        quantize = partial(
-            quant_aware,
-            place=self.place,
-            config={
-                "weight_bits": self.settings.weight_bits,
-                "activation_bits": self.settings.activation_bits,
-                "quantize_op_types": LAYERS,
-            },
-            scope=self.scope,
-            weight_quantize_func=weight_rule(
-                self.settings.weight, self.settings.weight_bits, self.settings.first_last_bits
-            ),
-            act_quantize_func=activation_rule(
-                self.settings.activation,
-                self.settings.activation_bits,
-                self.settings.first_last_bits,
+        settings = self.settings
+        train_program, test_program = insert_quantizers(
+            self.classifier,
+            self.scope,
+            self.executor,
+            weight=weight_rule(settings.weight, settings.weight_bits, settings.first_last_bits),
+            activation=activation_rule(
+                settings.activation,
+                settings.activation_bits,
+                settings.first_last_bits,
                 self.classifier.image,
             ),
-            optimizer_func=lambda: paddle.optimizer.Momentum(
-                self.settings.learning_rate, self.settings.momentum
-            ),
-            executor=self.executor,
-            return_program=True,
+            optimizer=lambda: paddle.optimizer.Momentum(settings.learning_rate, settings.momentum),
         )
-        with static.scope_guard(self.scope):
-            train_program = quantize(self.classifier.train)
-            test_program = quantize(self.classifier.test, for_test=True)
         return self._run("quantized", train_program, test_program)
 
     def save_float(self, path: str | Path) -> None:

@@ -14,11 +14,15 @@ _COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#7b3294")
 
 
 def training_picture(
-    path: str | Path, title: str, curves: Mapping[str, Curve], scores: Mapping[str, Score]
+    path: str | Path,
+    title: str,
+    curves: Mapping[str, Curve],
+    scores: Mapping[str, Score],
+    unit: str = "iteration",
 ) -> None:
-    """Draw loss and top-1 over iterations, one line for each stage, as a PNG file.
+    """Draw loss and top-1 over a training, one line for each stage, as a PNG file.
 
-    The faint line is each batch, the strong one its running mean; the dot at the end of a stage is
+    The faint line is each value, the strong one its running mean; the dot at the end of a stage is
     its result on the test images.
 
     Args:
@@ -26,6 +30,7 @@ def training_picture(
         title: heading.
         curves: by stage name.
         scores: results on the test images, by stage name.
+        unit: what a value of a curve stands for.
     """
     from matplotlib.figure import Figure
 
@@ -45,7 +50,7 @@ def training_picture(
     loss_axes.set_yscale("log")
     top1_axes.set_ylabel("top-1 (%)")
     top1_axes.set_ylim(0, 101)
-    top1_axes.set_xlabel("iteration of the stage")
+    top1_axes.set_xlabel(f"{unit} of the stage")
     for axes in (loss_axes, top1_axes):
         axes.grid(alpha=0.3)
         axes.legend(loc="best")

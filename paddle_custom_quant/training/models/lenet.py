@@ -20,10 +20,14 @@ class LeNet(nn.Layer):
 
     Args:
         classes: number of outputs.
+        channels: of the images.
+        side: height and width of the images: 28, 32 or any other multiple of 4 from 16 on.
         batch_norm: normalise after each convolution and each hidden linear layer.
     """
 
-    def __init__(self, classes: int = 10, batch_norm: bool = False) -> None:
+    def __init__(
+        self, classes: int = 10, channels: int = 1, side: int = 28, batch_norm: bool = False
+    ) -> None:
         super().__init__()
 
         def normalised(layer: Any, kind: Any, channels: int) -> list[Any]:
@@ -37,11 +41,13 @@ class LeNet(nn.Layer):
         def hidden(inputs: int, outputs: int) -> list[Any]:
             return normalised(nn.Linear(inputs, outputs), nn.BatchNorm1D, outputs)
 
-        self.features = nn.Sequential(*conv(1, 6, 3, 1), *conv(6, 16, 5, 0))
-        self.classifier = nn.Sequential(*hidden(400, 120), *hidden(120, 84), nn.Linear(84, classes))
+        self.features = nn.Sequential(*conv(channels, 6, 3, 1), *conv(6, 16, 5, 0))
+        features = 16 * (side // 4 - 2) ** 2
+        layers = [*hidden(features, 120), *hidden(120, 84), nn.Linear(84, classes)]
+        self.classifier = nn.Sequential(*layers)
 
     def forward(self, image: Any) -> Any:
-        """Logits ``[N, classes]`` of images ``[N, 1, 28, 28]``."""
+        """Logits ``[N, classes]`` of images ``[N, channels, side, side]``."""
         with warnings.catch_warnings():
             # Paddle's batch norm warns that it tracks statistics in training, as it should.
             warnings.filterwarnings("ignore", "When training, we now always track")
@@ -54,5 +60,5 @@ class LeNetBN(LeNet):
     The scale of each batch normalisation starts at 1/2.
     """
 
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__(classes, batch_norm=True)
+    def __init__(self, classes: int = 10, channels: int = 1, side: int = 28) -> None:
+        super().__init__(classes, channels, side, batch_norm=True)

@@ -10,7 +10,9 @@ from .resnet import BasicBlock
 
 
 class CifarResNet(nn.Layer):
-    """ResNet-20, 32, 44, 56 or 110: three stages of 16, 32 and 64 channels.
+    """ResNet-8, 20, 32, 44, 56 or 110: three stages of 16, 32 and 64 channels.
+
+    ResNet-8 is the net of MLPerf Tiny's image classification.
 
     Shortcuts where shapes change are 1 x 1 convolutions.
 

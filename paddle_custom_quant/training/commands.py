@@ -1,0 +1,104 @@
+"""The command ``train``: carry out a recipe.
+
+Leaves with code 0, with 1 where training diverged or a file could not be written, and with 2 and
+one line on what is wrong where recipe, data or folder cannot be used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from ..inspection.commands import one_line
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
+
+
+def train_command(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as those in recipes/.")],
+    output: Annotated[
+        Optional[Path], typer.Option(help="Folder for the results; output/<name> if left out.")
+    ] = None,
+    data: Annotated[
+        Optional[Path], typer.Option(help="CIFAR-10: its archive, or the folder of it.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let Paddle fetch CIFAR-10.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what the folder holds.")
+    ] = False,
+    reuse: Annotated[
+        Optional[Path],
+        typer.Option(help="Folder of another run: stages that are the same are taken from it."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that prepare images.", min=0)] = 1,
+    checkpoint_every: Annotated[
+        Optional[int],
+        typer.Option(help="Steps between checkpoints, beside one an epoch.", min=1),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Train what a recipe describes, stage by stage; a run that was ended can go on."""
+    failure: Exception | None = None
+    with one_line(debug):
+        try:
+            from ..keep_memory import keep_memory
+            from .how import How
+            from .progress import ImageBars
+            from .recipe_file import load_recipe
+            from .recipe_run import run_recipe
+        except ModuleNotFoundError as error:
+            what = f"train needs {error.name}: pip install paddle-custom-quant[train]"
+            raise ValueError(what) from None
+        logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
+        held = load_recipe(recipe)
+        images = _images(held.data.name, data, download)
+        folder = output or Path("output", held.title)
+        keep_memory()
+        bars = ImageBars()
+        how = How(workers, checkpoint_every, bars, lambda line: typer.echo(line, err=True))
+        try:
+            result = run_recipe(held, images, folder, how, resume=resume, reuse=reuse)
+            typer.echo(f"{held.title} on {images.name}\n\n{result.table()}\n\nResults in {folder}")
+        except (FloatingPointError, OSError) as error:
+            failure = error
+            if debug:
+                raise
+        finally:
+            bars.close()
+    if failure is not None:
+        typer.echo(" ".join(str(failure).split()), err=True)
+        raise typer.Exit(1)
+
+
+def _images(name: str, path: Path | None, download: bool) -> Any:
+    from .data import download_cifar10, load_coloured_digits, read_cifar10
+
+    if name == "digits":
+        if path is not None or download:
+            raise ValueError("the recipe is for digits, which need no --data and no --download.")
+        return load_coloured_digits()
+    if download:
+        return download_cifar10()
+    root = os.environ.get("PCQ_DATA")
+    if path is None and root and Path(root, "cifar10").exists():
+        path = Path(root, "cifar10")
+    if path is None:
+        raise ValueError(
+            "the recipe is for CIFAR-10: name its archive or folder with --data, or let "
+            "--download fetch it."
+        )
+    return read_cifar10(path)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train_command)
+
+
+__all__ = ["register", "train_command"]
