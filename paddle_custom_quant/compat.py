@@ -84,6 +84,11 @@ def require_legacy_static(program: Any | None = None) -> None:
         TypeError: ``program`` is not a program of the old kind.
         ValueError: Paddle is in dynamic mode, or makes programs of the new kind.
     """
+    if isinstance(program, paddle.static.CompiledProgram):
+        raise TypeError(
+            "program is a CompiledProgram, as quant_aware returns for training: pass the float "
+            "program that it was given, or quantize with return_program=True."
+        )
     if program is not None and not isinstance(program, framework.Program):
         kind = f"{type(program).__module__}.{type(program).__qualname__}"
         raise TypeError(f"program must be a static program of the old kind, got {kind}: {_HOW}.")

@@ -13,9 +13,9 @@ from .. import compat
 from ..quantizers.base import Sample
 from ..scope import write
 from ..target import ACTIVATION
-from .insertion import weight_sample
 from .observers import Observer
 from .placement import Placed, Placement
+from .weights import Weights
 
 KEPT = 65536  # values kept of a tensor and batch: start values are statistics
 
@@ -54,12 +54,13 @@ def calibrate(
     placement = _placement(quantizers)
     activations = [p for p in placement if p.target.role == ACTIVATION]
     seen = _run(program, [p.target.name for p in activations], batches, scope, place)
+    weights = Weights(lambda name: program, scope, place)
     samples: dict[str, Sample] = {}
     for placed in placement:
         if placed.target.role == ACTIVATION:
             sample = _activation_sample(placed, seen[placed.target.name], observer)
         else:
-            held = weight_sample(placed, scope)
+            held = weights.sample(placed)
             if held is None:
                 continue
             sample = held

@@ -16,6 +16,8 @@ from .lower import lowered
 from .onednn import use_onednn
 from .request import NoPass, check_config, replaced, warnings_only
 
+_upstream_convert = quanter.convert  # also where this package stands in its place
+
 BUILT_IN = (".quantized.dequantized", ".quant_dequant")
 OBSERVER = "moving_average_abs_max_scale"
 OBSERVER_PASSES = ("AddQuantDequantForInferencePass", "OutScaleForInferencePass")
@@ -95,7 +97,7 @@ def _convert_built_in(
     source = program.clone(for_test=False)
     use_onednn(source, enabled=False)  # an inference engine chooses its kernels itself
     with replaced(quanter, passes), warnings_only():
-        return quanter.convert(source, place, check_config(config), scope, save_int8)
+        return _upstream_convert(source, place, check_config(config), scope, save_int8)
 
 
 def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:

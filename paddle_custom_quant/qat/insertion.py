@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable
 
-import numpy as np
 import paddle
 
 from .. import kernels
@@ -15,12 +16,13 @@ from ..graph.editor import GraphEditor
 from ..graph.splice import Splicer
 from ..graph.subgraph import Subgraph, TracedParameter, trace
 from ..graph.verify import QUANTIZED, Finding, verify
-from ..quantizers.base import FunctionQuantizer, Quantizer, Sample
+from ..quantizers.base import FunctionQuantizer, Quantizer
 from ..quantizers.description import describe
 from ..scope import read, write
-from ..target import GRADIENT, WEIGHT
+from ..target import GRADIENT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
+from .weights import Weights, computing
 
 DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy: JSON
 
@@ -50,17 +52,22 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
     Nothing of the graph is changed before every quantizer has been recorded.
 
     Raises:
-        ValueError: a quantizer cannot serve its tensor, a parameter's name is taken with another
-            shape, weights are not in the scope, or an optimizer or executor is missing.
+        ValueError: a quantizer cannot serve its tensor, a parameter's name is taken, weights that
+            a quantizer starts from are not in the scope, an optimizer or executor is missing, or
+            the program holds gradients of gradients.
     """
     placement = decide(editor, request)
+    _refuse_second_gradients(editor, placement)
     before = verify(editor.graph)
     differentiated = any(op.name().endswith("_grad") for op in editor.ops)
     # What does not train may be saved, to run where the C++ operators are not; and autodiff, where
     # it is still to come, may leave out a gradient, which they cannot.
     with kernels.in_programs(request.training and differentiated):
-        traced = [(placed, _record(placed, environment)) for placed in placement]
-    parameters = _distinct_parameters(traced)
+        weights = Weights(partial(computing, editor), environment.scope, environment.place)
+        traced = [(placed, _record(placed, weights)) for placed in placement]
+    parameters = _distinct_parameters(traced, editor)
+    if not request.training:
+        _refuse_other_shapes(parameters.values(), environment.scope)
     learns = any(p.trainable for p in parameters.values())
     trains = request.training and differentiated
     if trains and learns and environment.optimizer_func is None:
@@ -85,23 +92,32 @@ def insert(editor: GraphEditor, request: Request, environment: Environment) -> I
             for name, nodes in made.gradients.items():
                 gradients[name] += nodes
         _mark(placed)
-    schedule = None
+    optimizer = None
     if gradients and trains:
         assert environment.optimizer_func is not None
-        schedule = insert_optimizer(
-            editor,
-            parameters,
-            gradients,
-            environment.optimizer_func,
-            environment.scope,
-            environment.place,
-        )
-    _refuse_unsound(set(verify(editor.graph)) - set(before))
+        optimizer = insert_optimizer(editor, parameters, gradients, environment.optimizer_func)
+    known = {(finding.kind, finding.node) for finding in before}
+    _refuse_unsound([f for f in verify(editor.graph) if (f.kind, f.node) not in known])
+    if optimizer:
+        with paddle.static.scope_guard(environment.scope):
+            paddle.static.Executor(environment.place).run(optimizer.startup)
     _start(parameters.values(), startups, request.training, environment)
-    return Inserted(placement, parameters, schedule)
+    return Inserted(placement, parameters, optimizer.schedule if optimizer else None)
 
 
-def _refuse_unsound(findings: set[Finding]) -> None:
+def _refuse_second_gradients(editor: GraphEditor, placement: Placement) -> None:
+    """A gradient's own gradient does not pass through a quantizer: it would be wrong unsaid."""
+    kinds = {reader.op_type for placed in placement for reader in placed.target.readers}
+    for op in editor.ops:
+        for suffix in ("_grad_grad", "_double_grad", "_triple_grad"):
+            if op.name().endswith(suffix) and op.name()[: -len(suffix)] in kinds:
+                raise ValueError(
+                    f"the program differentiates a gradient ({op.name()}), which a quantizer is "
+                    f"not made for: leave {op.name()[: -len(suffix)]} out of quantize_op_types."
+                )
+
+
+def _refuse_unsound(findings: list[Finding]) -> None:
     if findings:
         listed = "; ".join(sorted(map(str, findings))[:5])
         raise ValueError(
@@ -109,15 +125,15 @@ def _refuse_unsound(findings: set[Finding]) -> None:
         )
 
 
-def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
-    sample = weight_sample(placed, environment.scope)
+def _record(placed: Placed, weights: Weights) -> list[Subgraph]:
+    sample = weights.sample(placed)
     subgraphs = []
     for quantizer, label in zip(placed.stages, placed.labels):
         try:
             start = quantizer.parameters(placed.target, sample)
             subgraphs.append(trace(quantizer, placed.target, start, label))
         except Exception as error:
-            if isinstance(quantizer, FunctionQuantizer):
+            if _is_the_users(quantizer):
                 text = error.args[0] if error.args else error
                 where = f"{placed.target.role} {placed.target.name!r} with {quantizer.method}"
                 error.args = (f"{text} (while quantizing {where})", *error.args[1:])
@@ -125,34 +141,26 @@ def _record(placed: Placed, environment: Environment) -> list[Subgraph]:
     return subgraphs
 
 
-def weight_sample(placed: Placed, scope: Any) -> Sample | None:
-    """The values of a placed weight; ``None`` for activations.
-
-    Raises:
-        ValueError: a quantizer that learns needs them, and the scope has none.
-    """
-    if placed.target.role != WEIGHT or not placed.root:
-        return None
-    values = read(scope, placed.root)
-    if values is None:
-        if any(_needs_values(q, placed) for q in placed.stages):
-            raise ValueError(
-                f"the value of {placed.root!r} is not in the scope: run the start-up program (or "
-                f"load the parameters) before quant_aware, or pass the scope that holds them."
-            )
-        return None
-    shape = placed.target.shape
-    return Sample(values.reshape(shape) if values.size == np.prod(shape) else values)
+def _is_the_users(quantizer: Quantizer) -> bool:
+    """Its errors do not name the tensor."""
+    package = __name__.partition(".")[0]
+    return isinstance(quantizer, FunctionQuantizer) or (
+        type(quantizer).__module__.partition(".")[0] != package
+    )
 
 
-def _needs_values(quantizer: Quantizer, placed: Placed) -> bool:
-    return any(p.trainable for p in quantizer.parameters(placed.target).values())
-
-
-def _distinct_parameters(traced: list[tuple[Placed, list[Subgraph]]]) -> dict[str, TracedParameter]:
+def _distinct_parameters(
+    traced: list[tuple[Placed, list[Subgraph]]], editor: GraphEditor
+) -> dict[str, TracedParameter]:
     found: dict[str, TracedParameter] = {}
     for placed, subgraphs in traced:
         for parameter in (p for s in subgraphs for p in s.parameters):
+            if parameter.name in editor.versions:
+                raise ValueError(
+                    f"quantizing {placed.target.name!r} creates a parameter {parameter.name!r}, "
+                    f"but the program has one of that name; derive the name from the tensor's "
+                    f"(x.name)."
+                )
             taken = found.setdefault(parameter.name, parameter)
             if taken.shape != parameter.shape:
                 raise ValueError(
@@ -161,6 +169,17 @@ def _distinct_parameters(traced: list[tuple[Placed, list[Subgraph]]]) -> dict[st
                     f"{list(taken.shape)}; derive the name from the tensor's (x.name)."
                 )
     return found
+
+
+def _refuse_other_shapes(parameters: Iterable[TracedParameter], scope: Any) -> None:
+    for parameter in parameters:
+        held = read(scope, parameter.name)
+        if held is not None and held.shape != parameter.shape:
+            raise ValueError(
+                f"the scope holds {parameter.name!r} in shape {list(held.shape)}, but the test "
+                f"program's quantizer has {list(parameter.shape)}: pass the quantizers that the "
+                f"training program was given."
+            )
 
 
 def _description(placed: Placed, quantizer: Quantizer) -> str:
@@ -192,7 +211,7 @@ def _start(parameters: Any, startups: list[Any], fresh: bool, environment: Envir
     missing = set()
     for parameter in parameters:
         held = read(environment.scope, parameter.name)
-        if fresh or held is None or held.shape != parameter.shape:
+        if fresh or held is None:
             missing.add(parameter.name)
             if parameter.value is not None:
                 write(environment.scope, environment.place, parameter.name, parameter.value)

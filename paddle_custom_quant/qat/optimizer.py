@@ -24,9 +24,7 @@ def insert_optimizer(
     parameters: dict[str, TracedParameter],
     gradients: dict[str, list[Any]],
     optimizer_func: Callable[[], Any],
-    scope: Any,
-    place: Any,
-) -> Schedule | None:
+) -> Optimizer:
     """Append the operators that update the learned parameters.
 
     Args:
@@ -34,18 +32,18 @@ def insert_optimizer(
         parameters: all quantizer parameters by name.
         gradients: the gradient nodes of each learned one.
         optimizer_func: returns the optimizer; called once.
-        scope: where the optimizer's state is created.
-        place: where its start-up program runs.
 
     Returns:
-        The optimizer's learning-rate schedule, if it has one.
+        The start-up program of its state, and its learning-rate schedule, if it has one.
 
     Raises:
         TypeError: ``optimizer_func`` returns no optimizer.
     """
     main, startup = paddle.static.Program(), paddle.static.Program()
     guard = paddle.static.program_guard(main, startup)
-    with guard, compat.prefixed_names(main, NAMES), compat.old_operators():
+    # Programs of other parameters, in the same scope, have a learning rate of their own.
+    names = f"{NAMES}{min(gradients)}."
+    with guard, compat.prefixed_names(main, names), compat.old_operators():
         block = main.global_block()
         pairs = []
         for name in gradients:
@@ -69,9 +67,7 @@ def insert_optimizer(
         if not desc.has_attr(ROLE) or not int(desc.attr(ROLE)) & OPTIMIZE:
             desc._set_attr(ROLE, OPTIMIZE)
     transplant.copy(descs)
-    with paddle.static.scope_guard(scope):
-        paddle.static.Executor(place).run(startup)
-    return schedule
+    return Optimizer(startup, schedule)
 
 
 def _apply(optimizer: Any, pairs: list[tuple[Any, Any]]) -> Schedule | None:
@@ -102,6 +98,14 @@ def _total(editor: GraphEditor, nodes: list[Any]) -> Any:
 
 def _rename(name: str) -> str:
     return name if name.startswith(NAMES) else NAMES + name
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What appending an optimizer leaves to be done."""
+
+    startup: Any
+    schedule: Schedule | None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from ..target import ACTIVATION, GRADIENT, WEIGHT, Reader, Target
 from .rules import Rule
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-TRANSPOSED = {"matmul": "transpose_Y", "matmul_v2": "trans_y"}
+TRANSPOSED = {
+    "matmul": {"X": "transpose_X", "Y": "transpose_Y"},
+    "matmul_v2": {"X": "trans_x", "Y": "trans_y"},
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def decide(editor: GraphEditor, request: Request) -> Placement:
         stages = _stages(single, request)
         if stages:
             groups[node.id(), stages].append(use)
-    for role, rule in request.rules().items():
+    for role, rule in (*request.rules().items(), *request.preprocess_rules().items()):
         if rule:
             rule.finish(use.single for use in uses if use.single and use.single.role == role)
     taken: set[str] = set()
@@ -215,7 +218,11 @@ class _Use:
                     scope=_attribute(op, "op_namescope", ""),
                 ),
             ),
-            channel_axis=_channel_axis(op, len(desc.shape())) if self.role == WEIGHT else None,
+            channel_axis=(
+                _channel_axis(op, self.socket.slot, len(desc.shape()))
+                if self.role == WEIGHT
+                else None
+            ),
             training=training,
         )
 
@@ -278,14 +285,16 @@ def _attribute(op: Any, name: str, default: Any) -> Any:
     return op.op().attr(name) if op.op().has_attr(name) else default
 
 
-def _channel_axis(op: Any, rank: int) -> int | None:
+def _channel_axis(op: Any, slot: str, rank: int) -> int | None:
+    """The axis of a layer's output channels in its weight."""
     kind = op.name()
     if kind in ("conv2d", "depthwise_conv2d"):
         return 0
     if kind == "conv2d_transpose":
         return 1
     if kind == "mul":
-        return rank - 1
+        return rank - 1 if slot == "Y" else None
     if kind in TRANSPOSED and rank >= 2:
-        return rank - 2 if _attribute(op, TRANSPOSED[kind], False) else rank - 1
+        turned = bool(_attribute(op, TRANSPOSED[kind][slot], False))
+        return rank - 2 if turned == (slot == "Y") else rank - 1
     return None

@@ -23,7 +23,8 @@ def placement(
 ) -> Placement:
     """List the tensors that :func:`paddle_custom_quant.quant_aware` would quantize, and with what.
 
-    Arguments are those of ``quant_aware``. The program is not changed and nothing is run.
+    Arguments are those of ``quant_aware`` of the same names. The program is not changed and nothing
+    is run.
 
     Returns:
         The placement; ``print`` it for a table of tensor, op, role, quantizer and bits.

@@ -90,8 +90,8 @@ def quant_aware(
             function that returns no tensor.
         ValueError: dynamic mode or Paddle 3's new program kind; bits outside 1 to 16; a function
             that returns another shape or dtype or ignores its input; a program that is quantized
-            already; no ``optimizer_func`` or ``executor`` where one is needed; weights that are not
-            in the scope; a rule that matches nothing.
+            already; no ``optimizer_func`` or ``executor`` where one is needed; weights that a
+            quantizer starts from and that are not in the scope; a rule that matches nothing.
     """
     compat.require_legacy_static(program)
     config = check_config(config)
@@ -107,8 +107,10 @@ def quant_aware(
     environment = Environment(scope, place, executor, optimizer_func)
     engine = build_pass(config, functions, environment, for_test)
     with _lock, installed(engine, output_scales):
+        # PaddleSlim marks operators of a transformer in the program it is given.
+        given = program.clone() if model_type == "transformer" else program
         result = _upstream_quant_aware(
-            program, place, config, scope, for_test, weight_quantize_func, act_quantize_func,
+            given, place, config, scope, for_test, weight_quantize_func, act_quantize_func,
             weight_preprocess_func, act_preprocess_func, optimizer_func, executor, True,
             calib_config or {}, draw_graph, True, scale_dict, model_type, pattern_ops,
         )  # fmt: skip

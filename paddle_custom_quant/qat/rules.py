@@ -84,15 +84,20 @@ class PerLayer(Rule):
 
     def choose(self, target: Target) -> Quantizer | None:
         """By the first pattern that matches the target."""
+        rule = self._rule(target)
+        return rule.choose(target) if rule else None
+
+    def _rule(self, target: Target) -> Rule | None:
         names = candidates(target)
         for pattern, rule in self.rules.items():
             if any(fnmatchcase(name, pattern) for name in names):
-                return rule.choose(target) if rule else None
-        return self.default.choose(target) if self.default else None
+                return rule
+        return self.default
 
     def finish(self, targets: Iterable[Target]) -> None:
-        """Refuse patterns that match no target."""
-        known = {name for target in targets for name in candidates(target)}
+        """Refuse patterns that match no target; check the nested rules."""
+        held = list(targets)
+        known = {name for target in held for name in candidates(target)}
         for pattern in self.rules:
             if not any(fnmatchcase(name, pattern) for name in known):
                 near = difflib.get_close_matches(pattern, sorted(known), n=5, cutoff=0.4)
@@ -101,6 +106,9 @@ class PerLayer(Rule):
                     f"PerLayer pattern {pattern!r} matches no quantized tensor of this program; "
                     f"near names: {hint}."
                 )
+        for rule in {id(rule): rule for rule in (*self.rules.values(), self.default)}.values():
+            if rule:
+                rule.finish(target for target in held if self._rule(target) is rule)
 
 
 def candidates(target: Target) -> set[str]:

@@ -226,11 +226,16 @@ def as_quantizer(value: Any) -> Quantizer:
     """Return ``value`` if it is a quantizer, else wrap the function.
 
     Raises:
-        TypeError: it is neither, or a quantizer class instead of an object.
+        TypeError: it is neither, a quantizer class instead of an object, or cannot be hashed.
     """
     if isinstance(value, type) and issubclass(value, Quantizer):
         raise TypeError(
             f"{value.__name__} is a class: pass an object, as in {value.__name__}(bits=4)."
+        )
+    if isinstance(value, Quantizer) and type(value).__hash__ is None:
+        raise TypeError(
+            f"{type(value).__name__} cannot be compared and hashed: make it a frozen dataclass, "
+            f"@dataclass(frozen=True)."
         )
     return value if isinstance(value, Quantizer) else FunctionQuantizer(value)
 

@@ -207,7 +207,7 @@ def test_the_schedule_of_the_quantizers_alone_is_the_programs() -> None:
         rates = []
         for _ in range(3):
             executor.run(quantized, feed=feed())
-            variable = "quantizer_optimizer.learning_rate_0"
+            variable = quantized.lr_scheduler._var_name
             rates.append(
                 float(np.array(paddle.static.global_scope().find_var(variable).get_tensor()))
             )

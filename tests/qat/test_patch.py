@@ -93,6 +93,8 @@ def test_documented_pact_example_trains(entry, onnx_format, tmp_path, monkeypatc
         }
         losses = [executor.run(trained, feed, [loss])[0].item() for _ in range(20)]
         (after,) = executor.run(tested, feed, [loss])
+        with pcq.patch_paddleslim():
+            paddleslim.quant.convert(tested, place, config)
         bound = np.array(paddle.static.global_scope().find_var("image_pact").get_tensor())
     assert losses[-1] < 0.3 * losses[0]
     assert after.item() < 0.5 * losses[0]
