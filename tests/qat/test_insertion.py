@@ -133,7 +133,8 @@ def test_start_values_of_a_computed_weight_are_those_of_its_values(legacy):
     paddle.optimizer.SGD(0.1).minimize(loss)
     legacy.run(static.default_startup_program())
     main = static.default_main_program()
-    computed = next(op for op in main.global_block().ops if op.type == "transpose2").output("Out")[0]
+    turn = next(op for op in main.global_block().ops if op.type == "transpose2")
+    computed = turn.output("Out")[0]
     train = pcq.quant_aware(
         main, CPU, CONFIG, executor=legacy, return_program=True, **SGD,
         weight_quantize_func=LSQ(4, per_channel=True),
