@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
@@ -41,8 +42,9 @@ def insert_optimizer(
     """
     main, startup = paddle.static.Program(), paddle.static.Program()
     guard = paddle.static.program_guard(main, startup)
-    # Programs of other parameters, in the same scope, have a learning rate of their own.
-    names = f"{NAMES}{min(gradients)}."
+    # Programs of other parameters, in the same scope, have a learning rate of their own; the same
+    # program has the same names in every process.
+    names = f"{NAMES}{zlib.crc32(min(gradients).encode()):08x}."
     with guard, compat.prefixed_names(main, names), compat.old_operators():
         block = main.global_block()
         pairs = []
