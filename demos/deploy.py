@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import paddle_custom_quant as pcq  # isort: skip  # before Paddle 2.6, which breaks a later zlib
 import paddle
 from paddle import static
 
-import paddle_custom_quant as pcq
 from paddle_custom_quant.deploy.export import files_of
 from paddle_custom_quant.deploy.report import Comparison
 from paddle_custom_quant.deploy.storage import refuse_existing
