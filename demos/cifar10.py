@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import warnings
@@ -74,7 +73,6 @@ def run(options: argparse.Namespace) -> int:
     from paddle_custom_quant.training.recipe_picture import recipe_picture
     from paddle_custom_quant.training.recipe_run import run_recipe
 
-    logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
     if options.workers < 0:
         raise ValueError(f"--workers must be 0 or more, got {options.workers}.")
     digits = options.data is None and not options.download

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from .fold import hoist_quantizers
 from .frozen import FrozenModel, IntegerWeight, Layer, TensorInfo
+from .operators import OPERATORS
 from .program import needed
 
 _PIXEL = {"axes": [2, 3]}
-_CONVOLUTION: dict[str, Any] = {
-    "strides": [1, 1],
-    "paddings": [0, 0],
-    "padding_algorithm": "EXPLICIT",
-    "dilations": [1, 1],
-    "groups": 1,
-    "data_format": "NCHW",
-}
 
 
 def linear_as_convolution(frozen: FrozenModel) -> FrozenModel:
@@ -58,7 +50,7 @@ def _convolution(model: FrozenModel, frozen: FrozenModel, layer: Layer) -> list[
     model.shapes.setdefault(layer.name, TensorInfo((batch, len(integers))))
     return [
         Layer("unsqueeze2", (x,), (wide,), dict(_PIXEL)),
-        Layer("conv2d", (wide, kernel, *bias), (out,), dict(_CONVOLUTION)),
+        Layer("conv2d", (wide, kernel, *bias), (out,), dict(OPERATORS["conv2d"].attributes or {})),
         Layer("squeeze2", (out,), layer.outputs, dict(_PIXEL)),
     ]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.marks import DESCRIPTION
 from ..graph.view import OpView
 from ..qat.built_in import START_SCALE, BuiltIn
-from ..qat.insertion import DESCRIPTION
 from ..quantizers.base import Grid, Quantizer, UniformGrid
 from ..quantizers.description import rebuild
 from ..scope import read

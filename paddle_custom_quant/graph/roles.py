@@ -12,9 +12,6 @@ BACKWARD = int(core.op_proto_and_checker_maker.OpRole.Backward)
 OPTIMIZE = int(core.op_proto_and_checker_maker.OpRole.Optimize)
 SCHEDULE = int(core.op_proto_and_checker_maker.OpRole.LRSched)
 
-# Name scope of the operators that update what quantizers learn.
-QUANTIZER_OPTIMIZER = "quantizer_optimizer"
-
 
 def role(desc: Any) -> int:
     """The role bits of an OpDesc."""

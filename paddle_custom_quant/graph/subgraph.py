@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import paddle
 from paddle.base.data_feeder import convert_dtype
 
 from .. import compat
-from ..quantizers.base import Parameter, Quantizer
 from ..target import GRADIENT, Target
 from .roles import BACKWARD, FORWARD, ROLE
+
+if TYPE_CHECKING:
+    from ..quantizers.base import Parameter, Quantizer
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from .editor import EMPTY, GRAD
+from .marks import QUANTIZED, QUANTIZER_OPTIMIZER
 from .quantizable import QUANTIZABLE_SLOTS
-from .roles import BACKWARD, OPTIMIZE, QUANTIZER_OPTIMIZER, ROLE
+from .roles import BACKWARD, OPTIMIZE, ROLE
 from .slots import differentiated
 from .view import OpView, View, view
-
-QUANTIZED = "quantized_inputs"  # attribute of a quantized operator: ["Input:0", "Filter:0"]
 
 
 @dataclass(frozen=True)
@@ -289,4 +288,4 @@ CHECKS: tuple[Callable[[View], Iterator[Finding]], ...] = (
     _lost_gradient, _float_reader, _float_backward, _reshaped_copy,
 )  # fmt: skip
 
-__all__ = ["QUANTIZED", "Finding", "verify"]
+__all__ = ["Finding", "verify"]

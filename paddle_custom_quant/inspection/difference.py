@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..graph.marks import QUANTIZER_OPTIMIZER
 from .model import BACKWARD, CHECKPOINT, FORWARD, OPTIMIZER, Model, ModelError, Operator
-from .quantized import QUANTIZER_OPTIMIZER, Quantizing, find_quantized
+from .quantized import Quantizing, find_quantized
 from .scales import grid_of
 from .summary import QuantizedTensor, quantized_tensor
 from .table import printable
@@ -227,7 +228,9 @@ def _change(
 
 def _prefixes(name: str) -> list[str]:
     """``a``, ``a.b``, ``a.b.c`` of ``a.b.c``, without an optimizer's own beginning."""
-    parts = name.removeprefix(f"{QUANTIZER_OPTIMIZER}.").split(".")
+    parts = name.split(".")
+    if parts[0].startswith(QUANTIZER_OPTIMIZER):
+        parts = parts[1:]
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.marks import DESCRIPTION, QUANTIZED
 from ..quantizers.base import Grid, LevelGrid
 from .coverage import cover
 from .difference import Difference
@@ -24,8 +25,8 @@ SAMPLE = 50_000
 MAX_DRAWN_LEVELS = 64
 MAX_LIST = 32
 _SHOWN_ELSEWHERE = {
-    "op_role", "op_role_var", "op_namescope", "op_device", "with_quant_attr", "quantizer",
-    "quantized_inputs",
+    "op_role", "op_role_var", "op_namescope", "op_device", "with_quant_attr", DESCRIPTION,
+    QUANTIZED,
 }  # fmt: skip
 
 

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..graph.marks import DESCRIPTION, QUANTIZED
 from ..graph.quantizable import QUANTIZABLE_SLOTS
-from ..graph.verify import QUANTIZED
 from ..target import ACTIVATION, GRADIENT, WEIGHT
 from .inferred import CLASSES, channel_axis, inferred
 from .model import BACKWARD, FORWARD, Model, Operator
-
-DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy
-QUANTIZER_OPTIMIZER = "quantizer_optimizer"  # name scope of the operators that train quantizers
 
 _MAX_LEVELS = 256
 
@@ -187,7 +184,4 @@ def quantized_inputs(op: Operator, copies: set[str]) -> tuple[list[str], list[st
     return [n for n in names if n in copies], [n for n in names if n not in copies]
 
 
-__all__ = [
-    "DESCRIPTION", "PADDLE_WRITERS", "QUANTIZER_OPTIMIZER", "Quantizing", "find_quantized",
-    "quantized_inputs",
-]  # fmt: skip
+__all__ = ["PADDLE_WRITERS", "Quantizing", "find_quantized", "quantized_inputs"]

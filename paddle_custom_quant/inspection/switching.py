@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..graph.verify import QUANTIZED
+from ..graph.marks import QUANTIZED
 from ..target import WEIGHT
 from .model import Model, Operator
 from .quantized import Quantizing, find_quantized

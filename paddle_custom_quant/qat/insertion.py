@@ -13,9 +13,10 @@ import paddle
 
 from .. import kernels
 from ..graph.editor import GraphEditor
+from ..graph.marks import DESCRIPTION, QUANTIZED
 from ..graph.splice import Splicer
 from ..graph.subgraph import Subgraph, TracedParameter, trace
-from ..graph.verify import QUANTIZED, Finding, verify
+from ..graph.verify import Finding, verify
 from ..quantizers.base import FunctionQuantizer, Quantizer
 from ..quantizers.description import describe
 from ..scope import read, write
@@ -23,8 +24,6 @@ from ..target import GRADIENT
 from .optimizer import insert_optimizer
 from .placement import Placed, Placement, Request, decide
 from .weights import Weights, computing
-
-DESCRIPTION = "quantizer"  # attribute of the operator that writes a quantized copy: JSON
 
 
 @dataclass

@@ -9,8 +9,8 @@ from paddle import static
 from paddle.base import framework
 
 from .. import compat, kernels
+from ..graph.marks import DESCRIPTION
 from ..quantizers import fused
-from .insertion import DESCRIPTION
 
 # Name scope and role say of every operator whose it is; the description stands on the last.
 _INHERITED = ("op_namescope", "op_role")

@@ -13,11 +13,10 @@ from paddle.optimizer.lr import LRScheduler
 
 from .. import compat
 from ..graph.editor import GraphEditor
-from ..graph.roles import BACKWARD, OPTIMIZE, QUANTIZER_OPTIMIZER, ROLE
+from ..graph.marks import QUANTIZER_OPTIMIZER
+from ..graph.roles import BACKWARD, OPTIMIZE, ROLE
 from ..graph.subgraph import TracedParameter
 from ..graph.transplant import Transplant
-
-NAMES = f"{QUANTIZER_OPTIMIZER}."
 
 
 def insert_optimizer(
@@ -25,7 +24,7 @@ def insert_optimizer(
     parameters: dict[str, TracedParameter],
     gradients: dict[str, list[Any]],
     optimizer_func: Callable[[], Any],
-) -> Optimizer:
+) -> AppendedOptimizer:
     """Append the operators that update the learned parameters.
 
     Args:
@@ -44,7 +43,7 @@ def insert_optimizer(
     guard = paddle.static.program_guard(main, startup)
     # Programs of other parameters, in the same scope, have a learning rate of their own; the same
     # program has the same names in every process.
-    names = f"{NAMES}{zlib.crc32(min(gradients).encode()):08x}."
+    names = f"{QUANTIZER_OPTIMIZER}_{zlib.crc32(min(gradients).encode()):08x}."
     with guard, compat.prefixed_names(main, names), compat.old_operators():
         block = main.global_block()
         pairs = []
@@ -69,7 +68,7 @@ def insert_optimizer(
         if not desc.has_attr(ROLE) or not int(desc.attr(ROLE)) & OPTIMIZE:
             desc._set_attr(ROLE, OPTIMIZE)
     transplant.copy(descs)
-    return Optimizer(startup, schedule)
+    return AppendedOptimizer(startup, schedule)
 
 
 def _apply(optimizer: Any, pairs: list[tuple[Any, Any]]) -> Schedule | None:
@@ -99,12 +98,12 @@ def _total(editor: GraphEditor, nodes: list[Any]) -> Any:
 
 
 def _rename(name: str) -> str:
-    return name if name.startswith(NAMES) else NAMES + name
+    return name if name.startswith(QUANTIZER_OPTIMIZER) else f"{QUANTIZER_OPTIMIZER}.{name}"
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """What appending an optimizer leaves to be done."""
+class AppendedOptimizer:
+    """What is left to do: run the start-up program, step the schedule."""
 
     startup: Any
     schedule: Schedule | None

@@ -6,7 +6,6 @@ one line on what is wrong where recipe, data or folder cannot be used.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -55,7 +54,6 @@ def train_command(
         except ModuleNotFoundError as error:
             what = f"train needs {error.name}: pip install paddle-custom-quant[train]"
             raise ValueError(what) from None
-        logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
         held = load_recipe(recipe)
         images = _images(held.data.name, data, download)
         folder = output or Path("output", held.title)

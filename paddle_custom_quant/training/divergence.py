@@ -15,7 +15,7 @@ from .batch_norm import largest_ratio
 _FLOATS = (core.VarDesc.VarType.FP32, core.VarDesc.VarType.FP64, core.VarDesc.VarType.FP16)
 _LARGE_RATIO = 100.0
 _SMALL_SCALE = 1e-8
-_SCALES = (".step", ".alpha", ".scale", ".log2_threshold")
+_SCALES = (".step", ".alpha", ".scale")
 
 
 class Diverged(FloatingPointError):

@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 from paddle import static
 
+from ..graph.marks import QUANTIZER_OPTIMIZER
 from ..qat.calibrate import calibrate
 from ..qat.onednn import use_onednn
-from ..qat.optimizer import NAMES
 from ..scope import read, write
 from . import recipe_rules
 from .checkpoint import set_values, values_of
@@ -68,7 +68,7 @@ class StagePrograms:
     def set_rates(self, net: float, quantizers: float) -> None:
         """Set the learning rates of the two optimizers."""
         for name in self._rate_names():
-            rate = quantizers if name.startswith(NAMES) else net
+            rate = quantizers if name.startswith(QUANTIZER_OPTIMIZER) else net
             value = np.full_like(read(self.scope, name), rate)
             write(self.scope, self.executor.place, name, value)
 

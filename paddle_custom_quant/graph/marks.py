@@ -1,0 +1,14 @@
+"""What insertion writes into a program, by which others find its quantizers again."""
+
+from __future__ import annotations
+
+# Attribute of the operator that writes a quantized copy: tensor, role, axis and quantizer, as JSON.
+DESCRIPTION = "quantizer"
+
+# Attribute of a quantized operator: its quantized inputs, such as ["Input:0", "Filter:0"].
+QUANTIZED = "quantized_inputs"
+
+# Name scope of the operators that update what quantizers learn; names of what they own start so.
+QUANTIZER_OPTIMIZER = "quantizer_optimizer"
+
+__all__ = ["DESCRIPTION", "QUANTIZED", "QUANTIZER_OPTIMIZER"]
