@@ -82,6 +82,16 @@ class Stage(Part):
         return self
 
 
+class Float(Stage):
+    """Training of the float net.
+
+    ``seed``: of the stages without quantizers, in place of the training's own: every training in
+    ``seeds`` then starts from the same float net.
+    """
+
+    seed: Optional[int] = Field(default=None, ge=0, lt=2**31)
+
+
 class Constrain(Stage):
     """Float training with weights and layer inputs clipped, before quantized training.
 
@@ -166,7 +176,7 @@ class Recipe(Part):
     seeds: list[int] = Field(default=[0], min_length=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
-    float_stage: Stage = Field(alias="float")
+    float_stage: Float = Field(alias="float")
     constrain: Optional[Constrain] = None
     control: bool = False
     quantized: Optional[Quantized] = None

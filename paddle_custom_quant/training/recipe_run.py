@@ -24,6 +24,8 @@ from .recovery import Checkpoints, differences
 from .stage_programs import CONSTRAIN, CONTROL, FLOAT, QUANTIZED, build_stage
 from .stage_training import StageTraining
 
+# Each stage sees the images in an order of its own, whatever other stages there are.
+_ORDER = (FLOAT, CONTROL, QUANTIZED, CONSTRAIN)
 _SHARED = ("net", "data", "batch_size", "label_smoothing", "optimizer", FLOAT)
 
 
@@ -106,9 +108,7 @@ def run_recipe(
     scores: dict[int, dict[str, Score]] = {}
     with legacy_static():
         for seed in recipe.seeds:
-            name = f"seed-{seed}"
-            other = None if reuse is None else Path(reuse) / name
-            one = _OneSeed(recipe, data, folder / name, seed, how, resume, other)
+            one = _OneSeed(recipe, data, folder, seed, how, resume, reuse)
             scores[seed] = one.run()
     result = RecipeResult(scores)
     held = {s: {k: asdict(v) for k, v in stages.items()} for s, stages in scores.items()}
@@ -128,26 +128,34 @@ class _OneSeed:
         seed: int,
         how: How,
         resume: bool,
-        reuse: Path | None,
+        reuse: str | Path | None,
     ) -> None:
-        self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
-        self.how, self.resume, self.reuse = how, resume, reuse
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.how, self.resume = how, resume
+        shared = recipe.float_stage.seed
+        self.float_seed = seed if shared is None else shared
+        self.folder = folder / f"seed-{seed}"
+        # Where stages without quantizers may be found.
+        seeds = [] if shared is None else [other for other in recipe.seeds if other != seed]
+        self.others = [folder / f"seed-{other}" for other in seeds]
+        if reuse is not None:
+            self.others.append(Path(reuse, f"seed-{self.float_seed}"))
         self.results: dict[str, StageResult] = {}
 
     def run(self) -> dict[str, Score]:
-        for number, (name, stage) in enumerate(self._stages()):
+        for name, stage in self._stages():
             owner = self._owner(name)
             own = Checkpoints(self.folder, name, owner, self.how.tell)
             held = own.finished() if self.resume else None
-            if held is None and self.reuse is not None and name != QUANTIZED:
-                held = self._from_other(name, owner)
+            for other in [] if held or name == QUANTIZED else self.others:
+                held = held or self._from_other(other, name, owner)
                 if held is not None:
                     own.finish(*held)
             if held is not None:
                 values, state = held
                 result = StageResult(values, Score(**state["score"]), state["rows"])
             else:
-                result = self._train(name, stage, own, number)
+                result = self._train(name, stage, own)
             self.results[name] = result
             self._write_log()
         return {name: result.score for name, result in self.results.items()}
@@ -167,17 +175,20 @@ class _OneSeed:
             stages.append((QUANTIZED, recipe.quantized))
         return stages
 
-    def _train(self, name: str, stage: Stage, checkpoints: Checkpoints, number: int) -> StageResult:
+    def _seed(self, name: str) -> int:
+        return self.seed if name == QUANTIZED else self.float_seed
+
+    def _train(self, name: str, stage: Stage, checkpoints: Checkpoints) -> StageResult:
         before = self.results.get(FLOAT)
         if name == QUANTIZED:
             before = self.results.get(CONSTRAIN, before)
         start = last = None
         if before is not None:
             start, last = before.values, (before.rows[-1]["train_loss"], before.score.top1)
-        programs = build_stage(self.recipe, name, self.seed, self.data, start)
+        programs = build_stage(self.recipe, name, self._seed(name), self.data, start)
         how = replace(self.how, tell=lambda line: self.how.tell(f"seed {self.seed}, {line}"))
-        # Each stage sees the images in an order of its own.
-        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        entropy = [self._seed(name), _ORDER.index(name)]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         training = StageTraining(
             name, stage, self.recipe, seed, programs, self.data, checkpoints, how, last,
         )  # fmt: skip
@@ -190,23 +201,24 @@ class _OneSeed:
         """What the result of a stage depends on."""
         held = recipe_as_data(self.recipe)
         held.pop("seeds")
+        held[FLOAT].pop("seed")
         kept = [*_SHARED, *([CONSTRAIN] if name == CONSTRAIN else [])]
         if name == CONTROL:
             trained = ("epochs", "learning_rate", "schedule")
             held[CONTROL] = {key: held[QUANTIZED][key] for key in trained}
             kept.append(CONTROL)
         parts = held if name == QUANTIZED else {key: held[key] for key in kept}
-        return {"recipe": parts, "seed": self.seed, "images": self.data.name}
+        owner = {"recipe": parts, "seed": self._seed(name), "images": self.data.name}
+        return {**owner, "float_seed": self.float_seed} if name == QUANTIZED else owner
 
-    def _from_other(self, name: str, owner: Mapping[str, Any]) -> Any:
-        assert self.reuse is not None
+    def _from_other(self, other: Path, name: str, owner: Mapping[str, Any]) -> Any:
         try:
-            held = Checkpoints(self.reuse, name, owner, self.how.tell).finished()
+            held = Checkpoints(other, name, owner, self.how.tell).finished()
         except ValueError as error:
             self.how.tell(f"seed {self.seed}, {name}: not taken over: {error}")
             return None
         if held is not None:
-            self.how.tell(f"seed {self.seed}, {name}: taken from {self.reuse}.")
+            self.how.tell(f"seed {self.seed}, {name}: taken from {other}.")
         return held
 
     def _write_log(self) -> None:

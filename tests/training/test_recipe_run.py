@@ -153,6 +153,28 @@ def test_all_stages_and_seeds(tmp_path):
     assert result.lost(1) == scores["control"].top1 - scores["quantized"].top1
 
 
+def test_trainings_from_one_float_net(tmp_path):
+    short = {"epochs": 0.2, "learning_rate": 0.01}
+    held = recipe(seeds=[3, 1], control=True, float={**short, "seed": 2}, quantized=short)
+    run_recipe(held, DATA, tmp_path / "a", QUIET)
+    for stage in ("float", "control"):
+        name = f"{stage}.safetensors"
+        ours, theirs = (read_tensors(tmp_path / "a" / f"seed-{s}" / name)[0] for s in (3, 1))
+        for key, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[key], err_msg=key)
+    seeds = [read_tensors(tmp_path / "a" / f"seed-{s}" / FINISHED)[0] for s in (1, 3)]
+    assert (seeds[0]["conv2d_0.w_0"] != seeds[1]["conv2d_0.w_0"]).any()
+    # The float stage is the one that a training with that seed has, whatever stages follow.
+    alone = recipe(seeds=[2], constrain=short, control=True, float=short, quantized=short)
+    run_recipe(alone, DATA, tmp_path / "b", QUIET)
+    for stage in ("float", "control"):
+        name = f"{stage}.safetensors"
+        ours = read_tensors(tmp_path / "b" / "seed-2" / name)[0]
+        theirs = read_tensors(tmp_path / "a" / "seed-3" / name)[0]
+        for key, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[key], err_msg=key)
+
+
 def test_quantizers_without_training(tmp_path):
     stage = {"epochs": 0, "learning_rate": 0.01, "reestimate_bn": 3}
     wide = {"weights": {"method": "lsq", "bits": 8}, "activations": {"method": "lsq", "bits": 8}}
