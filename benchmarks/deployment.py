@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
+import paddle_custom_quant as pcq  # isort: skip
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import static
 
-import paddle_custom_quant as pcq
 from paddle_custom_quant.deploy import compare, load_program
 from paddle_custom_quant.quantizers import (
     LSQ,

@@ -13,12 +13,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import paddle_custom_quant as pcq  # isort: skip
 import numpy as np
 import paddle
 from deployment import METHODS, NETS, Net, quantize_with
 from paddle import static
 
-import paddle_custom_quant as pcq
 from paddle_custom_quant.deploy import compare, freeze
 from paddle_custom_quant.training.models.mobilenet_v2 import MobileNetV2
 from paddle_custom_quant.training.models.resnet import ResNet18

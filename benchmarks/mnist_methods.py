@@ -72,6 +72,7 @@ rescaled = partial(DoReFaWeight, rescale=True, detach_max=True)
 unsigned = partial(LSQ, signed=False)
 METHODS = {
     "LSQ": Method(LSQ, unsigned, {4: 98.79, 3: 98.68, 2: 98.17}),
+    "LSQ, per channel": Method(partial(LSQ, per_channel=True), unsigned),
     "LSQ+": Method(LSQPlus, partial(LSQPlus, signed=False)),
     "PACT": Method(rescaled, PACT, {4: 98.70, 3: 98.39, 2: 97.34}),
     "DoReFa": Method(DoReFaWeight, DoReFaActivation, {4: 98.30, 3: 97.94, 2: 96.19}, ends=rescaled),

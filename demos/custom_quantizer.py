@@ -15,11 +15,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import paddle_custom_quant as pcq  # isort: skip
 import numpy as np
 import paddle
 from paddle import static
 
-import paddle_custom_quant as pcq
 from paddle_custom_quant.quantizers import PACT, Parameter, Quantizer, Sample
 from paddle_custom_quant.quantizers.functional import clip, ste_round
 from paddle_custom_quant.target import Target
