@@ -11,21 +11,20 @@ import numpy as np
 from .fold import channel_axis
 from .frozen import (
     QUANTIZE,
-    WEIGHTED,
     FrozenModel,
     Grid,
     IntegerWeight,
     Layer,
-    along,
     moves_values,
     quantizer_of,
 )
+from .one_producer import one_producer_each
 from .onnx_graph import OnnxGraph
+from .onnx_integers import INT32_ROOM, packing, storage, turned, with_room_for
 from .onnx_operators import CONVERT
 from .storage import refuse_existing, write_files
 from .weights import in_int8, widened
 
-_INT32_ROOM = 2.0**30
 INT4_OPSET = 21
 
 
@@ -67,37 +66,6 @@ def build_onnx(frozen: FrozenModel, *, int4: bool = False) -> Any:
             "writing ONNX needs the onnx package: pip install paddle-custom-quant[deploy]"
         ) from None
     return _Writer(one_producer_each(frozen), int4).model(onnx)
-
-
-def one_producer_each(frozen: FrozenModel) -> FrozenModel:
-    """A layer that several quantizers read is there once for each.
-
-    ONNX Runtime fuses a layer with the one quantizer that reads it; a copy costs less than
-    leaving integer arithmetic, and rounds once where a quantizer behind another would round twice.
-    Where something else reads the layer too, it stays float anyway, and there is no copy.
-    """
-    readers = frozen.readers()
-    producers = frozen.producers()
-    copies: dict[str, list[Layer]] = {}
-    redirected: dict[str, str] = {}
-    for layer in frozen.layers:
-        quantizers = [r for r in readers.get(layer.name, []) if r.kind == QUANTIZE]
-        integer = layer.kind in (*WEIGHTED, "elementwise_add") and all(
-            quantizer_of(name, producers) for name in layer.inputs[:1]
-        )
-        alone = len(quantizers) == len(readers.get(layer.name, [])) > 1
-        if not integer or not alone or layer.name in frozen.outputs:
-            continue
-        for number, quantizer in enumerate(quantizers[1:], start=1):
-            name = f"{layer.name}.copy{number}"
-            copies.setdefault(layer.name, []).append(replace(layer, outputs=(name,)))
-            redirected[quantizer.name] = name
-    layers = []
-    for layer in frozen.layers:
-        if layer.name in redirected:
-            layer = replace(layer, inputs=(redirected[layer.name],))
-        layers += [layer, *copies.get(layer.name, [])]
-    return replace(frozen, layers=layers)
 
 
 class _Writer:
@@ -159,7 +127,7 @@ class _Writer:
 
     def _quantize(self, layer: Layer, grid: Grid) -> None:
         graph, name = self.graph, layer.name
-        kind, zero = _storage(grid)
+        kind, zero = storage(grid)
         scale = graph.constant(f"{name}.scale", grid.step[0])
         point = graph.constant(f"{name}.zero", zero, kind)
         integers = graph.add("QuantizeLinear", [layer.inputs[0], scale, point])
@@ -194,20 +162,20 @@ class _Writer:
         assert quantizer is not None and quantizer.grid is not None
         input_step = float(quantizer.grid.step[0])
         if self.int4:
-            weight = _turned(weight, axis)
-        packed = self.int4 and _packing(weight.integers)[0] != "INT8"
+            weight = turned(weight, axis)
+        packed = self.int4 and packing(weight.integers)[0] != "INT8"
         bias = None
         if len(layer.inputs) > 2:
             bias = self.frozen.constants[layer.inputs[2]].astype("float64")
         if not packed:
             if bias is not None:
-                weight = _with_room_for(bias, input_step, weight, axis)
+                weight = with_room_for(bias, input_step, weight, axis)
             weight = widened(weight, axis, bias, input_step)
         inputs = [x, self._weight(layer.name, weight, axis)]
         if bias is not None and packed:
             # Integers of a fine step of its own: ONNX Runtime rounds a float bias to steps of
             # input times weight, which are coarse at 4 bits.
-            fine = np.full(bias.shape, max(np.abs(bias).max(), 1e-30) / _INT32_ROOM)
+            fine = np.full(bias.shape, max(np.abs(bias).max(), 1e-30) / INT32_ROOM)
             inputs.append(self._bias(layer.name, bias, fine))
         elif bias is not None:
             step = np.broadcast_to(weight.grid.step, [weight.integers.shape[axis]])
@@ -232,7 +200,7 @@ class _Writer:
         if axis is not None:
             step = np.broadcast_to(step, [q.shape[axis]])
         scale = graph.constant(f"{stem}.weight.scale", step if axis is not None else step[0])
-        kind, stored, point, shift = _packing(q) if self.int4 else ("INT8", q, 0, 0.0)
+        kind, stored, point, shift = packing(q) if self.int4 else ("INT8", q, 0, 0.0)
         zeros = np.full(step.shape if axis is not None else [], point)
         if kind == "INT8":
             integers = graph.constant(f"{stem}.weight.int8", stored, "int8")
@@ -302,59 +270,8 @@ def _named(value: np.ndarray, name: str) -> Any:
     return numpy_helper.from_array(np.ascontiguousarray(value), name)
 
 
-def _storage(grid: Grid) -> tuple[str, int]:
-    """Integer type and zero point of an activation."""
-    if grid.qmin >= 0 and grid.qmax <= 255:
-        return "uint8", 0
-    if grid.qmin >= -128 and grid.qmax <= 127:
-        return "uint8", 128
-    raise ValueError(
-        f"an activation with integers {grid.qmin} to {grid.qmax} does not fit 8 bits: ONNX's "
-        f"engines have no kernels for it; quantize it with 8 bits or fewer."
-    )
-
-
-def _packing(q: np.ndarray) -> tuple[str, np.ndarray, int, float]:
-    """4-bit type, integers, zero point, and shift in steps; int8 where 4 bits do not do."""
-    low, high = int(q.min()), int(q.max())
-    if low >= -8 and high <= 7:
-        return "INT4", q, 0, 0.0
-    if low >= -15 and high <= 15 and (np.abs(q) % 2 == 1).all():
-        return "UINT4", (q + 15) // 2, 8, 1.0
-    return "INT8", q, 0, 0.0
-
-
-def _turned(weight: IntegerWeight, axis: int) -> IntegerWeight:
-    """Channels that reach 8 with the other sign, if all then fit 4 bits.
-
-    Batch norm with a negative factor has turned them from [-8, 7] to [-7, 8].
-    """
-    q = weight.integers
-    others = tuple(i for i in range(q.ndim) if i != axis)
-    sign = np.where(q.max(axis=others) > 7, -1, 1).astype("int8")
-    turned = q * along(sign, q.ndim, axis)
-    if q.max() <= 7 or turned.min() < -8 or turned.max() > 7:
-        return weight
-    step = (np.broadcast_to(weight.grid.step, sign.shape) * sign).astype("float32")
-    return IntegerWeight(turned, replace(weight.grid, step=step, axis=axis))
-
-
-def _with_room_for(
-    bias: np.ndarray, input_step: float, weight: IntegerWeight, axis: int
-) -> IntegerWeight:
-    """Raise the step of channels so small that their bias would not fit 32 bits."""
-    step = np.broadcast_to(weight.grid.step.astype("float64"), bias.shape)
-    least = np.abs(bias) / (_INT32_ROOM * input_step) * 127
-    if (step >= least).all():
-        return weight
-    ratio = np.where(step < least, least / step, 1.0)
-    q = np.round(weight.integers / along(ratio, weight.integers.ndim, axis)).astype("int8")
-    grid = replace(weight.grid, step=(step * ratio).astype("float32"), axis=axis)
-    return IntegerWeight(q, grid)
-
-
 def _dimensions(shape: tuple[int, ...]) -> list[Any]:
     return [size if size >= 0 else ("batch" if i == 0 else f"d{i}") for i, size in enumerate(shape)]
 
 
-__all__ = ["build_onnx", "one_producer_each", "write_onnx"]
+__all__ = ["build_onnx", "write_onnx"]
