@@ -25,7 +25,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import static
 
-from paddle_custom_quant.deploy import compare, load_program
+from paddle_custom_quant.deploy import compare, load_program, round_biases
 from paddle_custom_quant.quantizers import (
     LSQ,
     PACT,
@@ -266,6 +266,7 @@ def table(arguments: argparse.Namespace) -> None:
                 continue
             with pcq.legacy_static():
                 program, scope = load_program(path)
+                round_biases(program, scope)
                 result = compare(program, scope, images)
             print(f"\n{name} {method}\n{result}", flush=True)
             rows.append(_markdown(name, method, result))

@@ -56,6 +56,7 @@ def run(bits: int, iterations: int, seed: int, output: Path, overwrite: bool) ->
         test = pcq.quant_aware(net.test, place, config, for_test=True, **functions)
         train(executor, quantized, net, data.train, **settings)
 
+        pcq.deploy.round_biases(test, static.global_scope())
         frozen = pcq.export(
             test, static.global_scope(), output, overwrite=overwrite, outputs=[net.logits]
         )

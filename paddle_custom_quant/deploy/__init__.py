@@ -1,5 +1,6 @@
 """From a trained, quantized program to integers in inference engines, and the proof of it."""
 
+from .bias_rounding import round_biases
 from .export import export
 from .freeze import freeze
 from .frozen import FrozenModel, Grid, IntegerWeight, Layer
@@ -18,6 +19,7 @@ __all__ = [
     "export",
     "freeze",
     "load_program",
+    "round_biases",
     "run_reference",
     "write_onnx",
     "write_paddle",

@@ -100,7 +100,10 @@ def _fold_affine(model: FrozenModel) -> None:
             folded = _affine(model, layer, source)
             if folded is not None:
                 scale, shift = folded
-                _replace_pair(model, source, layer, _scaled(model, source, scale, shift))
+                merged = _scaled(model, source, scale, shift)
+                _replace_pair(model, source, layer, merged)
+                added = layer.inputs[2 if layer.kind == "batch_norm" else 1]
+                model.added_last[merged.inputs[2]] = added
                 changed = True
                 break
 

@@ -100,6 +100,7 @@ class FrozenModel:
         constants: all other parameters, by name.
         shapes: what is known of the tensors between layers.
         notes: what stays float, and what was approximated.
+        added_last: by the name of a folded bias, the program's parameter that is a summand of it.
     """
 
     inputs: dict[str, TensorInfo]
@@ -109,6 +110,7 @@ class FrozenModel:
     constants: dict[str, np.ndarray]
     shapes: dict[str, TensorInfo] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    added_last: dict[str, str] = field(default_factory=dict)
 
     def producers(self) -> dict[str, Layer]:
         """The layer that writes each name."""

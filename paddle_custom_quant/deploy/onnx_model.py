@@ -73,7 +73,7 @@ class _Writer:
         self.frozen, self.int4 = frozen, int4
         names = {n for layer in frozen.layers for n in (*layer.inputs, *layer.outputs)}
         self.graph = OnnxGraph(names)
-        self.producers = frozen.producers()
+        self.producers, self.readers = frozen.producers(), frozen.readers()
         self.integer = {layer.name for layer in frozen.integer_layers()}
         self.written: dict[str, str] = {}
         # What a tensor is in integers: name, scale, zero point.
@@ -136,7 +136,17 @@ class _Writer:
         if (low, high) != (limits.min, limits.max):
             bounds = [graph.constant(f"{name}.bound", v, kind) for v in (low, high)]
             integers = graph.add("Clip", [integers, *bounds])
+        if self._rounds_before_a_sum(layer):
+            # Of one pixel: it changes nothing, but OpenVINO would add before it rounds.
+            integers = graph.add("MaxPool", [integers], kernel_shape=[1, 1], strides=[1, 1])
         self.integers[name] = integers, scale, point
+
+    def _rounds_before_a_sum(self, layer: Layer) -> bool:
+        """Whether a convolution's result is quantized for an addition."""
+        source = self.producers.get(layer.inputs[0])
+        convolution = source is not None and source.kind in ("conv2d", "depthwise_conv2d")
+        readers = self.readers.get(layer.name, [])
+        return convolution and any(reader.kind == "elementwise_add" for reader in readers)
 
     def _move(self, layer: Layer) -> None:
         """Integers move as values do; the engine need not leave them."""

@@ -1,0 +1,61 @@
+"""Biases on the integers that engines add."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ..scope import read, write
+from .fold import channel_axis
+from .freeze import freeze
+from .frozen import quantizer_of
+from .weights import in_int8, widened
+
+
+def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str, float]:
+    """Move trained biases to the nearest values that integer kernels can add.
+
+    An integer kernel adds a bias to its 32-bit sums: it counts in steps of input times weight. A
+    bias between two such values is rounded on export, and the few activations near a boundary that
+    flip are multiplied by every layer behind them. Called once after training, this moves the bias
+    (of a batch norm, its beta) by at most half of such a step instead, so that the trained program
+    itself holds what is exported: what ONNX Runtime computes then differs from it only where float
+    arithmetic does. Measure the program's accuracy afterwards.
+
+    Args:
+        program: the trained test program.
+        scope: holds its values, which are changed; the global scope by default.
+
+    Returns:
+        By parameter, the largest change of one of its values.
+
+    Raises:
+        ValueError: as :func:`.freeze`.
+    """
+    scope = scope or paddle.static.global_scope()
+    frozen = freeze(program, scope)
+    producers = frozen.producers()
+    uses = Counter(frozen.added_last.values())
+    changes = {}
+    for layer in frozen.integer_layers():
+        name = frozen.added_last.get(layer.inputs[2]) if len(layer.inputs) > 2 else None
+        value = None if name is None else read(scope, name)
+        if name is None or value is None or uses[name] > 1:
+            continue
+        quantizer = quantizer_of(layer.inputs[0], producers)
+        assert quantizer is not None and quantizer.grid is not None
+        held = frozen.weights[layer.inputs[1]]
+        axis = channel_axis(layer, held.integers.ndim)
+        step = widened(in_int8(held, axis)[0], axis).grid.step.astype("float64")
+        unit = step * float(quantizer.grid.step[0])
+        bias = frozen.constants[layer.inputs[2]].astype("float64")
+        change = (np.round(bias / unit) * unit - bias).reshape(value.shape)
+        write(scope, paddle.CPUPlace(), name, (value + change).astype(value.dtype))
+        changes[name] = float(np.abs(change).max())
+    return changes
+
+
+__all__ = ["round_biases"]
