@@ -44,7 +44,8 @@ def calibrate(
         scope: holds the parameters; the global scope by default.
         place: where the program runs; the CPU by default.
         group: where several processes train together, each with its own part of each batch: all
-            choose from what all have seen, as one process does that has the whole batches.
+            choose from what all have seen, as one process does that has the whole batches. Call
+            ``data_parallel`` before, which gives all the same weights.
 
     Returns:
         What was seen of each tensor, by name.
@@ -55,6 +56,7 @@ def calibrate(
     """
     compat.require_legacy_static(program)
     scope, place = scope or paddle.static.global_scope(), place or paddle.CPUPlace()
+    group = group or ProcessGroup()
     placement = _placement(quantizers)
     activations = [p for p in placement if p.target.role == ACTIVATION]
     seen = _run(
@@ -63,7 +65,7 @@ def calibrate(
         batches,
         scope,
         place,
-        group or ProcessGroup(),
+        group,
     )
     weights = Weights(lambda name: program, scope, place)
     samples: dict[str, Sample] = {}
@@ -78,7 +80,8 @@ def calibrate(
         samples[placed.target.name] = sample
         for quantizer, label in zip(placed.stages, placed.labels):
             for key, parameter in quantizer.parameters(placed.target, sample).items():
-                write(scope, place, parameter.name or f"{label}.{key}", parameter.value)
+                value = group.first(parameter.value)
+                write(scope, place, parameter.name or f"{label}.{key}", value)
     return samples
 
 

@@ -95,14 +95,14 @@ def run_recipe(
         ValueError: the folder holds a training and ``resume`` is not set, or one of another recipe;
             quantizers that do not fit the net; a batch larger than the data set.
         FloatingPointError: training diverged.
+        ProcessLost: another process of the run has ended.
         OSError: something could not be written.
     """
     folder, how = Path(folder), how or How()
-    if (folder / "recipe.yaml").exists():
-        _check_same(recipe, folder, resume)
-    text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
-    _write(folder / "recipe.yaml", text)
-    _write(folder / "run.json", _json(facts(data)))
+    group = how.group
+    if not group.is_first:
+        how = replace(how, on_step=None, tell=lambda line: None)
+    group.agreed(lambda: _begin(recipe, data, folder, resume, group.size))
     scores: dict[int, dict[str, Score]] = {}
     with legacy_static():
         for seed in recipe.seeds:
@@ -111,12 +111,27 @@ def run_recipe(
             one = _OneSeed(recipe, data, folder / name, seed, how, resume, other)
             scores[seed] = one.run()
     result = RecipeResult(scores)
+    if group.is_first:
+        _write_result(recipe, result, folder)
+    return result
+
+
+def _begin(recipe: Recipe, data: Dataset, folder: Path, resume: bool, processes: int) -> bytes:
+    if (folder / "recipe.yaml").exists():
+        _check_same(recipe, folder, resume)
+    text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
+    _write(folder / "recipe.yaml", text)
+    _write(folder / "run.json", _json(facts(data, processes)))
+    return b""
+
+
+def _write_result(recipe: Recipe, result: RecipeResult, folder: Path) -> None:
+    scores = result.scores
     held = {s: {k: asdict(v) for k, v in stages.items()} for s, stages in scores.items()}
     lost = {seed: result.lost(seed) for seed in scores}
     told = _json({"title": recipe.title, "scores": held, "lost": lost})
     _write(folder / "result.json", told)
     _write(folder / "result.txt", result.table() + "\n")
-    return result
 
 
 class _OneSeed:
@@ -137,7 +152,7 @@ class _OneSeed:
     def run(self) -> dict[str, Score]:
         for number, (name, stage) in enumerate(self._stages()):
             owner = self._owner(name)
-            own = Checkpoints(self.folder, name, owner, self.how.tell)
+            own = Checkpoints(self.folder, name, owner, self.how.tell, self.how.group)
             held = own.finished() if self.resume else None
             if held is None and self.reuse is not None and name != QUANTIZED:
                 held = self._from_other(name, owner)
@@ -149,7 +164,8 @@ class _OneSeed:
             else:
                 result = self._train(name, stage, own, number)
             self.results[name] = result
-            self._write_log()
+            if self.how.group.is_first:
+                self._write_log()
         return {name: result.score for name, result in self.results.items()}
 
     def _stages(self) -> list[tuple[str, Stage]]:
@@ -174,7 +190,7 @@ class _OneSeed:
         start = last = None
         if before is not None:
             start, last = before.values, (before.rows[-1]["train_loss"], before.score.top1)
-        programs = build_stage(self.recipe, name, self.seed, self.data, start)
+        programs = build_stage(self.recipe, name, self.seed, self.data, start, self.how.group)
         how = replace(self.how, tell=lambda line: self.how.tell(f"seed {self.seed}, {line}"))
         # Each stage sees the images in an order of its own.
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
@@ -201,7 +217,8 @@ class _OneSeed:
     def _from_other(self, name: str, owner: Mapping[str, Any]) -> Any:
         assert self.reuse is not None
         try:
-            held = Checkpoints(self.reuse, name, owner, self.how.tell).finished()
+            other = Checkpoints(self.reuse, name, owner, self.how.tell, self.how.group)
+            held = other.finished()
         except ValueError as error:
             self.how.tell(f"seed {self.seed}, {name}: not taken over: {error}")
             return None
