@@ -77,13 +77,17 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--workers must be 0 or more, got {options.workers}.")
     digits = options.data is None and not options.download
     recipe = changed(options.recipe, options, digits)
-    board = Board(options.visualdl) if options.visualdl else None
+    group = pcq.process_group()
+    if options.download and group.size > 1:
+        raise ValueError("several processes cannot download: fetch it first, name it by --data.")
+    board = Board(options.visualdl) if options.visualdl and group.is_first else None
+    say = print if group.is_first else lambda *_, **__: None
     if digits:
         data = load_coloured_digits()
-        print("This is not CIFAR-10 but 1,797 digits in colour: name CIFAR-10 with --data.")
+        say("This is not CIFAR-10 but 1,797 digits in colour: name CIFAR-10 with --data.")
     else:
         data = download_cifar10() if options.download else read_cifar10(options.data)
-    print(f"{recipe.title} on {data.name}: {len(data.train)} training images", flush=True)
+    say(f"{recipe.title} on {data.name}: {len(data.train)} training images", flush=True)
     pcq.keep_memory()
     bars = ImageBars()
 
@@ -92,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         if board:
             board(progress)
 
-    how = How(options.workers, None, on_step, lambda line: print(line, file=sys.stderr))
+    how = How(options.workers, None, on_step, lambda line: print(line, file=sys.stderr), group)
     folder = Path(options.output)
     try:
         result = run_recipe(recipe, data, folder, how, resume=options.resume)
@@ -100,8 +104,9 @@ def run(options: argparse.Namespace) -> int:
         bars.close()
         if board:
             board.close()
-    recipe_picture(folder / "training.png", recipe, result, folder)
-    print(f"\n{result.table()}\n\nResults in {options.output}")
+    if group.is_first:
+        recipe_picture(folder / "training.png", recipe, result, folder)
+    say(f"\n{result.table()}\n\nResults in {options.output}")
     return 0
 
 

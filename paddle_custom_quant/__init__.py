@@ -6,6 +6,7 @@ import zlib  # noqa: F401
 from . import _paddle, deploy, quantizers  # noqa: F401
 from .compat import legacy_static
 from .deploy import export
+from .distributed import ProcessGroup, ProcessLost, data_parallel, process_group
 from .graph.verify import verify
 from .inspection.facade import diff, inspect
 from .inspection.live import LiveBoard, LiveFacts
@@ -30,8 +31,11 @@ __all__ = [
     "LiveFacts",
     "LoadReport",
     "PerLayer",
+    "ProcessGroup",
+    "ProcessLost",
     "calibrate",
     "convert",
+    "data_parallel",
     "deploy",
     "diff",
     "export",
@@ -43,6 +47,7 @@ __all__ = [
     "observers",
     "patch_paddleslim",
     "placement",
+    "process_group",
     "quant_aware",
     "quantize_k",
     "quantizers",

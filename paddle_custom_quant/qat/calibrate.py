@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from .. import compat
+from ..distributed import ProcessGroup
 from ..quantizers.base import Sample
 from ..scope import write
 from ..target import ACTIVATION
@@ -28,6 +29,7 @@ def calibrate(
     observer: Observer | None = None,
     scope: Any = None,
     place: Any = None,
+    group: ProcessGroup | None = None,
 ) -> dict[str, Sample]:
     """Run a few batches through the float program and set start values of quantizer parameters.
 
@@ -41,6 +43,9 @@ def calibrate(
         observer: chooses each activation's range; by default the method chooses from the values.
         scope: holds the parameters; the global scope by default.
         place: where the program runs; the CPU by default.
+        group: where several processes train together, each with its own part of each batch: all
+            choose from what all have seen, as one process does that has the whole batches. Call
+            ``data_parallel`` before, which gives all the same weights.
 
     Returns:
         What was seen of each tensor, by name.
@@ -51,9 +56,17 @@ def calibrate(
     """
     compat.require_legacy_static(program)
     scope, place = scope or paddle.static.global_scope(), place or paddle.CPUPlace()
+    group = group or ProcessGroup()
     placement = _placement(quantizers)
     activations = [p for p in placement if p.target.role == ACTIVATION]
-    seen = _run(program, [p.target.name for p in activations], batches, scope, place)
+    seen = _run(
+        program,
+        [p.target.name for p in activations],
+        batches,
+        scope,
+        place,
+        group,
+    )
     weights = Weights(lambda name: program, scope, place)
     samples: dict[str, Sample] = {}
     for placed in placement:
@@ -67,7 +80,8 @@ def calibrate(
         samples[placed.target.name] = sample
         for quantizer, label in zip(placed.stages, placed.labels):
             for key, parameter in quantizer.parameters(placed.target, sample).items():
-                write(scope, place, parameter.name or f"{label}.{key}", parameter.value)
+                value = group.first(parameter.value)
+                write(scope, place, parameter.name or f"{label}.{key}", value)
     return samples
 
 
@@ -85,7 +99,12 @@ def _placement(quantizers: Any) -> Placement:
 
 
 def _run(
-    program: Any, names: list[str], batches: Iterable[Any], scope: Any, place: Any
+    program: Any,
+    names: list[str],
+    batches: Iterable[Any],
+    scope: Any,
+    place: Any,
+    group: ProcessGroup,
 ) -> dict[str, list[np.ndarray]]:
     """A thinned copy of each batch's values of each tensor."""
     names = list(dict.fromkeys(names))
@@ -104,7 +123,7 @@ def _run(
                 raise ValueError(f"calibration batch {count} is empty: {empty[0]!r} has no values.")
             for name, value in zip(names, executor.run(program, feed=batch, fetch_list=names)):
                 if value.size:
-                    seen[name].append(_thinned(value))
+                    seen[name].append(_thinned(value, group))
     if not count:
         raise ValueError("calibration needs at least one batch, got none.")
     for name in names:
@@ -113,11 +132,16 @@ def _run(
     return seen
 
 
-def _thinned(values: np.ndarray) -> np.ndarray:
+def _thinned(values: np.ndarray, group: ProcessGroup) -> np.ndarray:
+    """Every n-th value of the whole batch, of which ``values`` is this process's part."""
     flat = values.reshape(-1)
-    thin = flat[:: -(-flat.size // KEPT)]
+    sizes = [int(size[0]) for size in group.gather(np.array([flat.size]))]
+    step = -(-sum(sizes) // KEPT)
+    kept = group.gather(flat[-sum(sizes[: group.rank]) % step :: step])
     # The extremes are kept: a range that is taken from the rest would clip them.
-    return np.concatenate([thin, [flat.min(), flat.max()]]).astype("float32")
+    extremes = np.stack(group.gather(np.array([flat.min(), flat.max()])))
+    ends = [extremes[:, 0].min(), extremes[:, 1].max()]
+    return np.concatenate([*kept, ends]).astype("float32")
 
 
 def _activation_sample(

@@ -46,6 +46,7 @@ def train_command(
     failure: Exception | None = None
     with one_line(debug):
         try:
+            from ..distributed import process_group
             from ..keep_memory import keep_memory
             from .how import How
             from .progress import ImageBars
@@ -55,14 +56,21 @@ def train_command(
             what = f"train needs {error.name}: pip install paddle-custom-quant[train]"
             raise ValueError(what) from None
         held = load_recipe(recipe)
+        group = process_group()
+        if download and group.size > 1:
+            raise ValueError(
+                "several processes cannot download: fetch it first, name it by --data."
+            )
         images = _images(held.data.name, data, download)
         folder = output or Path("output", held.title)
         keep_memory()
         bars = ImageBars()
-        how = How(workers, checkpoint_every, bars, lambda line: typer.echo(line, err=True))
+        how = How(workers, checkpoint_every, bars, lambda line: typer.echo(line, err=True), group)
         try:
             result = run_recipe(held, images, folder, how, resume=resume, reuse=reuse)
-            typer.echo(f"{held.title} on {images.name}\n\n{result.table()}\n\nResults in {folder}")
+            if group.is_first:
+                typer.echo(f"{held.title} on {images.name}\n\n{result.table()}\n")
+                typer.echo(f"Results in {folder}")
         except (FloatingPointError, OSError) as error:
             failure = error
             if debug:

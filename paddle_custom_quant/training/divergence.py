@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from paddle.base import core
 
+from ..distributed import ProcessGroup
 from ..scope import read
 from .batch_norm import largest_ratio
 
@@ -74,6 +76,14 @@ def first_invalid(
     return None
 
 
+def first_of_all(origin: Origin | None, group: ProcessGroup) -> Origin | None:
+    """What the first of the processes that found something has found; ``origin`` is this one's."""
+    own = json.dumps(None if origin is None else asdict(origin)).encode()
+    texts = [text.tobytes() for text in group.gather(np.frombuffer(own, np.uint8))]
+    found = [held for held in map(json.loads, texts) if held]
+    return Origin(**found[0]) if found else None
+
+
 def invalid_values(values: Mapping[str, np.ndarray]) -> list[str]:
     """Names of the values that are not finite."""
     return [n for n, v in values.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
@@ -113,4 +123,11 @@ def _layer(op: Any, name: str, block: Any) -> str:
     return (weights or [name])[0].split("@")[0].split(".")[0]
 
 
-__all__ = ["Diverged", "Origin", "first_invalid", "invalid_values", "likely_cause"]
+__all__ = [
+    "Diverged",
+    "Origin",
+    "first_invalid",
+    "first_of_all",
+    "invalid_values",
+    "likely_cause",
+]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable
+
+from ..distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ class How:
         checkpoint_every: steps between checkpoints, beside one at the end of each epoch.
         on_step: called after each step.
         tell: called with one line on what the user should know.
+        group: the processes that train together, each with its part of each batch; only the first
+            calls ``on_step`` and ``tell``, and only it writes.
     """
 
     workers: int = 1
     checkpoint_every: int | None = None
     on_step: Callable[[Progress], None] | None = None
     tell: Callable[[str], None] = print
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
 
 __all__ = ["How", "Progress"]

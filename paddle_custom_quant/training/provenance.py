@@ -13,10 +13,11 @@ import paddle
 from .data import Dataset
 
 
-def facts(data: Dataset) -> dict[str, Any]:
+def facts(data: Dataset, processes: int = 1) -> dict[str, Any]:
     """Data, versions and commit, as plain data."""
     names = ("paddle-custom-quant", "paddleslim", "numpy", "opencv-python")
     return {
+        "processes": processes,
         "data": {
             "name": data.name,
             "training_images": len(data.train),

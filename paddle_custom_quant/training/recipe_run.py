@@ -97,26 +97,41 @@ def run_recipe(
         ValueError: the folder holds a training and ``resume`` is not set, or one of another recipe;
             quantizers that do not fit the net; a batch larger than the data set.
         FloatingPointError: training diverged.
+        ProcessLost: another process of the run has ended.
         OSError: something could not be written.
     """
     folder, how = Path(folder), how or How()
-    if (folder / "recipe.yaml").exists():
-        _check_same(recipe, folder, resume)
-    text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
-    _write(folder / "recipe.yaml", text)
-    _write(folder / "run.json", _json(facts(data)))
+    group = how.group
+    if not group.is_first:
+        how = replace(how, on_step=None, tell=lambda line: None)
+    group.agreed(lambda: _begin(recipe, data, folder, resume, group.size))
     scores: dict[int, dict[str, Score]] = {}
     with legacy_static():
         for seed in recipe.seeds:
             one = _OneSeed(recipe, data, folder, seed, how, resume, reuse)
             scores[seed] = one.run()
     result = RecipeResult(scores)
+    if group.is_first:
+        _write_result(recipe, result, folder)
+    return result
+
+
+def _begin(recipe: Recipe, data: Dataset, folder: Path, resume: bool, processes: int) -> bytes:
+    if (folder / "recipe.yaml").exists():
+        _check_same(recipe, folder, resume)
+    text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
+    _write(folder / "recipe.yaml", text)
+    _write(folder / "run.json", _json(facts(data, processes)))
+    return b""
+
+
+def _write_result(recipe: Recipe, result: RecipeResult, folder: Path) -> None:
+    scores = result.scores
     held = {s: {k: asdict(v) for k, v in stages.items()} for s, stages in scores.items()}
     lost = {seed: result.lost(seed) for seed in scores}
     told = _json({"title": recipe.title, "scores": held, "lost": lost})
     _write(folder / "result.json", told)
     _write(folder / "result.txt", result.table() + "\n")
-    return result
 
 
 class _OneSeed:
@@ -145,19 +160,21 @@ class _OneSeed:
     def run(self) -> dict[str, Score]:
         for name, stage in self._stages():
             owner = self._owner(name)
-            own = Checkpoints(self.folder, name, owner, self.how.tell)
+            own = Checkpoints(self.folder, name, owner, self.how.tell, self.how.group)
             held = own.finished() if self.resume else None
             for other in [] if held or name == QUANTIZED else self.others:
-                held = held or self._from_other(other, name, owner)
+                held = self._from_other(other, name, owner)
                 if held is not None:
                     own.finish(*held)
+                    break
             if held is not None:
                 values, state = held
                 result = StageResult(values, Score(**state["score"]), state["rows"])
             else:
                 result = self._train(name, stage, own)
             self.results[name] = result
-            self._write_log()
+            if self.how.group.is_first:
+                self._write_log()
         return {name: result.score for name, result in self.results.items()}
 
     def _stages(self) -> list[tuple[str, Stage]]:
@@ -185,7 +202,9 @@ class _OneSeed:
         start = last = None
         if before is not None:
             start, last = before.values, (before.rows[-1]["train_loss"], before.score.top1)
-        programs = build_stage(self.recipe, name, self._seed(name), self.data, start)
+        programs = build_stage(
+            self.recipe, name, self._seed(name), self.data, start, self.how.group
+        )
         how = replace(self.how, tell=lambda line: self.how.tell(f"seed {self.seed}, {line}"))
         entropy = [self._seed(name), _ORDER.index(name)]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -213,7 +232,7 @@ class _OneSeed:
 
     def _from_other(self, other: Path, name: str, owner: Mapping[str, Any]) -> Any:
         try:
-            held = Checkpoints(other, name, owner, self.how.tell).finished()
+            held = Checkpoints(other, name, owner, self.how.tell, self.how.group).finished()
         except ValueError as error:
             self.how.tell(f"seed {self.seed}, {name}: not taken over: {error}")
             return None

@@ -5,27 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .tensor_file import read_tensors, write_tensors
+from ..distributed import ProcessGroup
+from .tensor_file import packed_tensors, read_tensors, unpacked_tensors, write_tensors
 
 _KEPT = 2
+_Held = Optional[tuple[dict[str, np.ndarray], dict[str, Any]]]
 Tell = Callable[[str], None]
 
 
 class Checkpoints:
-    """The checkpoints of one stage.
+    """The checkpoints of one stage; of several processes the first writes and reads for all.
 
     Args:
         folder: of the training.
         stage: name of the stage; files are called ``<stage>-<step>.safetensors``.
         owner: plain data that says which training this is: its recipe and seed.
         tell: called with one line where a checkpoint is damaged.
+        group: the processes that train together.
     """
 
-    def __init__(self, folder: Path, stage: str, owner: Mapping[str, Any], tell: Tell) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        owner: Mapping[str, Any],
+        tell: Tell,
+        group: ProcessGroup | None = None,
+    ) -> None:
+        self._group = group or ProcessGroup()
         self._folder, self._stage, self._owner, self._tell = folder, stage, owner, tell
 
     def save(self, step: int, values: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
@@ -34,10 +45,15 @@ class Checkpoints:
         Raises:
             OSError: it could not be written; those before it are still there.
         """
-        path = self._folder / f"{self._stage}-{step:08d}.safetensors"
-        self._write(path, values, {**state, "step": step})
-        for old in self._files()[_KEPT:]:
-            old.unlink()
+
+        def write() -> bytes:
+            path = self._folder / f"{self._stage}-{step:08d}.safetensors"
+            self._write(path, values, {**state, "step": step})
+            for old in self._files()[_KEPT:]:
+                old.unlink()
+            return b""
+
+        self._group.agreed(write)
 
     def newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Values and state of the newest sound checkpoint; ``None`` where there is none.
@@ -45,17 +61,16 @@ class Checkpoints:
         Raises:
             ValueError: it is of another training.
         """
-        for path in self._folder.glob(f".{self._stage}-*"):
-            path.unlink()  # begun when the process was killed
-        for path in self._files():
-            held = self._read(path)
-            if held is not None:
-                return held
-        return None
+        return self._from_first(self._newest)
 
     def finish(self, values: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Write what the stage led to."""
-        self._write(self._folder / f"{self._stage}.safetensors", values, state)
+
+        def write() -> bytes:
+            self._write(self._folder / f"{self._stage}.safetensors", values, state)
+            return b""
+
+        self._group.agreed(write)
 
     def finished(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """What the stage led to, if it is finished.
@@ -64,7 +79,27 @@ class Checkpoints:
             ValueError: it is of another training.
         """
         path = self._folder / f"{self._stage}.safetensors"
-        return self._read(path) if path.is_file() else None
+        return self._from_first(lambda: self._read(path) if path.is_file() else None)
+
+    def _from_first(self, find: Callable[[], _Held]) -> _Held:
+        if self._group.size == 1:
+            return find()
+
+        def read() -> bytes:
+            found = find()
+            return b"" if found is None else packed_tensors(*found)
+
+        content = self._group.agreed(read)
+        return unpacked_tensors(content, "what the first process sent") if content else None
+
+    def _newest(self) -> _Held:
+        for path in self._folder.glob(f".{self._stage}-*"):
+            path.unlink()  # begun when the process was killed
+        for path in self._files():
+            held = self._read(path)
+            if held is not None:
+                return held
+        return None
 
     def _files(self) -> list[Path]:
         """Newest first."""

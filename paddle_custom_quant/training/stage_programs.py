@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 from paddle import static
 
+from ..distributed import ProcessGroup, data_parallel
 from ..graph.marks import QUANTIZER_OPTIMIZER
 from ..qat.calibrate import calibrate
 from ..qat.onednn import use_onednn
@@ -78,7 +79,12 @@ class StagePrograms:
 
 
 def build_stage(
-    recipe: Recipe, stage: str, seed: int, data: Dataset, start: Mapping[str, np.ndarray] | None
+    recipe: Recipe,
+    stage: str,
+    seed: int,
+    data: Dataset,
+    start: Mapping[str, np.ndarray] | None,
+    group: ProcessGroup | None = None,
 ) -> StagePrograms:
     """Write the programs of a stage and give them their start values.
 
@@ -90,11 +96,12 @@ def build_stage(
         seed: of the random start values.
         data: images, for their shape and for the quantizers' start values.
         start: parameters and statistics that the stage goes on from; ``None`` for random ones.
+        group: the processes that train together.
 
     Raises:
         ValueError: quantizers that do not fit the net.
     """
-    optimizer = recipe.optimizer
+    group, optimizer = group or ProcessGroup(), recipe.optimizer
     classifier = build_classifier(
         recipe.net,
         data.train.shape,
@@ -120,7 +127,7 @@ def build_stage(
             weight=clamp_weight(bounds.weights),
             activation=clamp_output(bounds.outputs),
         )
-    elif stage == QUANTIZED and recipe.quantizers is not None and recipe.quantized is not None:
+    elif stage == QUANTIZED and recipe.quantizers is not None:
         held = recipe.quantizers
         train, test = insert_quantizers(
             classifier,
@@ -131,12 +138,15 @@ def build_stage(
             gradient=recipe_rules.gradients(held),
             optimizer=lambda: paddle.optimizer.Momentum(0.01, optimizer.momentum),
         )
-        order = batches(len(data.train), recipe.batch_size, recipe.quantized.calibration, seed)
-        feeds = ({classifier.image: data.train.inputs(chosen)} for chosen in order)
-        calibrate(classifier.test, train, feeds, scope=scope, place=executor.place)
     else:
         use_onednn(train)
         use_onednn(test)
+    data_parallel(train, group, scope=scope)
+    if stage == QUANTIZED and recipe.quantized is not None:
+        order = batches(len(data.train), recipe.batch_size, recipe.quantized.calibration, seed)
+        part = group.part(recipe.batch_size)
+        feeds = ({classifier.image: data.train.inputs(chosen[part])} for chosen in order)
+        calibrate(classifier.test, train, feeds, scope=scope, place=executor.place, group=group)
     return StagePrograms(classifier, train, test, scope, executor)
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import paddle
 from paddle import static
 
+from ..distributed import ProcessLost
 from .batch_norm import freeze_statistics, reestimate_statistics
-from .data import Augmentation, Batch, Dataset, augmented_batches
-from .divergence import Diverged, first_invalid, invalid_values, likely_cause
+from .data import Augmentation, Batch, Dataset, Images, augmented_batches
+from .divergence import Diverged, first_invalid, first_of_all, invalid_values, likely_cause
 from .how import How, Progress
 from .learning_rate import LearningRate
 from .metrics import Score, score
@@ -42,7 +43,7 @@ class StageTraining:
         before: what the stage goes on from: its last training loss and its top-1.
 
     Raises:
-        ValueError: the batch is larger than the data set.
+        ValueError: the batch is larger than the data set, or no multiple of the processes.
     """
 
     def __init__(
@@ -61,6 +62,11 @@ class StageTraining:
             raise ValueError(
                 f"batch_size must be at most the {len(data.train)} training images of {data.name}, "
                 f"got {recipe.batch_size}."
+            )
+        if recipe.batch_size % how.group.size:
+            raise ValueError(
+                f"batch_size must be a multiple of the {how.group.size} processes that share a "
+                f"batch, got {recipe.batch_size}."
             )
         self.name, self.stage, self.recipe, self.seed = name, stage, recipe, seed
         self.programs, self.data = programs, data
@@ -86,29 +92,36 @@ class StageTraining:
 
         Raises:
             Diverged: training diverged.
+            ProcessLost: another process has ended.
             OSError: a checkpoint could not be written.
             ValueError: the checkpoint is of another training.
         """
-        with static.scope_guard(self.programs.scope):
-            self._start = self.programs.values()
-            held = self.checkpoints.newest() if resume else None
-            if held is not None:
-                self._restore(*held)
-                self.how.tell(f"{self.name}: going on after step {self._step} of {self.steps}.")
-            self._started, self._seen = time.perf_counter(), 0
-            # Closed whatever happens: worker processes are not left behind.
-            with closing(self._batches(self._step, self.steps)) as made:
-                for batch in made:
-                    self._one_step(batch)
-                    ended = self._step % self.epoch == 0 or self._step == self.steps
-                    if ended:
-                        self._check_values()
-                        self._end_epoch()
-                    every = self.how.checkpoint_every
-                    if ended or (every and self._step % every == 0):
-                        self._save()
-            self._reestimate()
-            return self.evaluate()
+        try:
+            with static.scope_guard(self.programs.scope), self.how.group.watched():
+                return self._run(resume)
+        except ProcessLost as error:
+            raise ProcessLost(f"{error} Go on from the last checkpoint with --resume.") from None
+
+    def _run(self, resume: bool) -> Score:
+        self._start = self.programs.values()
+        held = self.checkpoints.newest() if resume else None
+        if held is not None:
+            self._restore(*held)
+            self.how.tell(f"{self.name}: going on after step {self._step} of {self.steps}.")
+        self._started, self._seen = time.perf_counter(), 0
+        # Closed whatever happens: worker processes are not left behind.
+        with closing(self._batches(self._step, self.steps)) as made:
+            for batch in made:
+                self._one_step(batch)
+                ended = self._step % self.epoch == 0 or self._step == self.steps
+                if ended:
+                    self._check_values()
+                    self._end_epoch()
+                every = self.how.checkpoint_every
+                if ended or (every and self._step % every == 0):
+                    self._save()
+        self._reestimate()
+        return self.evaluate()
 
     def evaluate(self) -> Score:
         """Score of the test images now.
@@ -117,22 +130,28 @@ class StageTraining:
             Diverged: an output is not finite.
         """
         programs = self.programs
+        test = self.data.test
+        part = self.how.group.part(len(test))
+        own = Images(test.pixels[part], test.labels[part])
         with static.scope_guard(programs.scope):
-            logits = predict(programs.executor, programs.test, programs.classifier, self.data.test)
+            made = predict(programs.executor, programs.test, programs.classifier, own)
+            logits = np.concatenate(self.how.group.gather(made))
             if not np.isfinite(logits).all():
                 raise self._diverged("outputs on test images are not finite")
-        return score(logits, self.data.test.labels)
+        return score(logits, test.labels)
 
-    def _batches(self, first: int, last: int) -> Generator[Batch, None, None]:
-        held = self.recipe.data
+    def _batches(self, first: int, last: int, whole: bool = False) -> Generator[Batch, None, None]:
+        """This process's part of the batches."""
+        held, size = self.recipe.data, self.recipe.batch_size
         return augmented_batches(
             self.data.train,
             Augmentation(held.pad, held.flip, held.cutout),
-            self.recipe.batch_size,
+            size,
             first=first,
             last=last,
             seed=self.seed,
             workers=self.how.workers,
+            part=slice(size) if whole else self.how.group.part(size),
         )
 
     def _one_step(self, batch: Batch) -> None:
@@ -143,14 +162,16 @@ class StageTraining:
             feed={classifier.image: batch.inputs, classifier.label: batch.labels[:, None]},
             fetch_list=[classifier.loss, classifier.logits],
         )
-        value = float(np.ravel(loss)[0])
+        # All processes go on with the same numbers: what one decides, all do.
+        own = [float(np.ravel(loss)[0]), float((logits.argmax(axis=1) == batch.labels).sum())]
+        total, right = self.how.group.total(own).tolist()
+        value = total / self.how.group.size
         if not np.isfinite(value):
             raise self._diverged(f"the loss is {value}")
         if self._step == 0:
             self._watch.start(value)
-        right = float((logits.argmax(axis=1) == batch.labels).sum())
         self._step += 1
-        count = len(batch.labels)
+        count = self.recipe.batch_size
         self._seen += count
         self._watch.step(self._step, right, count)
         self._sums = [self._sums[0] + value * count, self._sums[1] + right, self._sums[2] + count]
@@ -166,7 +187,10 @@ class StageTraining:
             ratio = stage.quantizer_learning_rate / stage.learning_rate
         self.programs.set_rates(rate, rate * ratio)
         # Random numbers depend on seed and step alone: a run that goes on draws the same ones.
-        paddle.seed(int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0]) >> 1)
+        # Each process draws its own: its images are others.
+        rank = self.how.group.rank
+        entropy = [self.seed, step, *([rank] if rank else [])]
+        paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]) >> 1)
         if step < self._frozen_from:
             return self.programs.train
         if self._frozen is None:
@@ -191,7 +215,9 @@ class StageTraining:
                     continue
                 # The step before may have been the one whose gradients were not finite.
                 before = self.programs.values()
-                origin = first_invalid(executor, program, feed, classifier.loss)
+                origin = first_of_all(
+                    first_invalid(executor, program, feed, classifier.loss), self.how.group
+                )
                 if origin is not None:
                     failed = step
                     break
@@ -245,7 +271,8 @@ class StageTraining:
             return
         programs = self.programs
         image = programs.classifier.image
-        with closing(self._batches(self.steps, self.steps + stage.reestimate_bn)) as made:
+        last = self.steps + stage.reestimate_bn
+        with closing(self._batches(self.steps, last, whole=True)) as made:
             feeds = ({image: batch.inputs} for batch in made)
             reestimate_statistics(programs.executor, programs.test, programs.scope, feeds)
 

@@ -37,6 +37,11 @@ def write_tensors(path: Path, values: Mapping[str, np.ndarray], state: Any) -> N
     Raises:
         OSError: there is no room, or the folder cannot be written; ``path`` is as it was.
     """
+    write_files({path: packed_tensors(values, state)}, overwrite=True)
+
+
+def packed_tensors(values: Mapping[str, np.ndarray], state: Any) -> bytes:
+    """What :func:`write_tensors` writes."""
     header: dict[str, Any] = {}
     parts: list[bytes] = []
     end = 0
@@ -51,8 +56,7 @@ def write_tensors(path: Path, values: Mapping[str, np.ndarray], state: Any) -> N
     header[_META]["sha256"] = _checksum(header, b"".join(parts))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    content = b"".join([struct.pack("<Q", len(text)), text, *parts])
-    write_files({path: content}, overwrite=True)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any]:
@@ -61,7 +65,15 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any]:
     Raises:
         ValueError: the file is damaged, or is of another kind.
     """
-    content = path.read_bytes()
+    return unpacked_tensors(path.read_bytes(), path)
+
+
+def unpacked_tensors(content: bytes, source: object) -> tuple[dict[str, np.ndarray], Any]:
+    """Arrays and state of a file's content.
+
+    Raises:
+        ValueError: the content is damaged; ``source`` says where it comes from.
+    """
     try:
         (length,) = struct.unpack_from("<Q", content)
         header = json.loads(content[8 : 8 + length])
@@ -73,7 +85,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any]:
         state = json.loads(header.pop(_META)["state"])
         values = {name: _array(data, **entry) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}).") from None
+        raise ValueError(f"{source} is damaged ({error}).") from None
     return values, state
 
 
@@ -88,4 +100,4 @@ def _checksum(header: Mapping[str, Any], data: bytes) -> str:
     return sums.hexdigest()
 
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["packed_tensors", "read_tensors", "unpacked_tensors", "write_tensors"]

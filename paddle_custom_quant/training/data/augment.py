@@ -9,6 +9,8 @@ import numpy as np
 
 from .images import Images
 
+ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -40,7 +42,12 @@ class Augmentation:
 
 
 def augmented_inputs(
-    images: Images, chosen: np.ndarray, augmentation: Augmentation, seed: int, number: int
+    images: Images,
+    chosen: np.ndarray,
+    augmentation: Augmentation,
+    seed: int,
+    number: int,
+    part: slice = ALL,
 ) -> np.ndarray:
     """Network inputs of a batch, changed at random.
 
@@ -50,18 +57,21 @@ def augmented_inputs(
         augmentation: what to do.
         seed: of the training.
         number: of the batch in the training; the changes depend on this and the seed alone.
+        part: of the batch that is wanted; it is changed as the whole batch is.
 
     Returns:
         float32 ``[n, channels, height, width]``, scaled as :meth:`Images.inputs` does.
     """
     if not augmentation:
-        return images.inputs(chosen)
+        return images.inputs(chosen[part])
     random = np.random.default_rng([seed, number])
     height, width = images.shape[1:]
     size, pad, cutout = len(chosen), augmentation.pad, augmentation.cutout
     tops, lefts = random.integers(0, 2 * pad + 1, (2, size))
     mirrored = random.random(size) < 0.5
     rows, columns = random.integers(0, height, size), random.integers(0, width, size)
+    tops, lefts, mirrored = tops[part], lefts[part], mirrored[part]
+    rows, columns, chosen = rows[part], columns[part], chosen[part]
     pixels = images.pixels[chosen]
     for index, image in enumerate(pixels):
         changed = image
@@ -79,4 +89,4 @@ def augmented_inputs(
     return Images(pixels, images.labels[chosen]).inputs()
 
 
-__all__ = ["Augmentation", "augmented_inputs"]
+__all__ = ["ALL", "Augmentation", "augmented_inputs"]

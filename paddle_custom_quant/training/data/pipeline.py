@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .augment import Augmentation, augmented_inputs
+from .augment import ALL, Augmentation, augmented_inputs
 from .images import Images, batches
 
 # Batches that one worker is ahead; the training holds one more.
@@ -44,6 +44,7 @@ def augmented_batches(
     last: int,
     seed: int,
     workers: int,
+    part: slice = ALL,
 ) -> Generator[Batch, None, None]:
     """The training batches ``first`` to ``last - 1``.
 
@@ -58,6 +59,7 @@ def augmented_batches(
         last: number after the last one.
         seed: order and changes of the images.
         workers: processes that make batches; 0 makes them in this one.
+        part: of each batch that is made; all of it by default.
 
     Raises:
         RuntimeError: a worker ended.
@@ -67,19 +69,23 @@ def augmented_batches(
     numbered = ((number, chosen) for number, chosen in enumerate(order) if number >= first)
     if not workers:
         for number, chosen in numbered:
-            inputs = augmented_inputs(images, chosen, augmentation, seed, number)
-            yield Batch(inputs, images.labels[chosen])
+            inputs = augmented_inputs(images, chosen, augmentation, seed, number, part)
+            yield Batch(inputs, images.labels[chosen[part]])
         return
-    crew = [_Worker(images, augmentation, size, seed) for _ in range(min(workers, last - first))]
+    count = min(workers, last - first)
+    crew = [_Worker(images, augmentation, size, seed, part) for _ in range(count)]
     try:
-        yield from _from_workers(crew, numbered, images.labels)
+        yield from _from_workers(crew, numbered, images.labels, part)
     finally:
         for worker in crew:
             worker.stop()
 
 
 def _from_workers(
-    crew: list[_Worker], numbered: Iterator[tuple[int, np.ndarray]], labels: np.ndarray
+    crew: list[_Worker],
+    numbered: Iterator[tuple[int, np.ndarray]],
+    labels: np.ndarray,
+    part: slice,
 ) -> Iterator[Batch]:
     waiting: list[tuple[_Worker, np.ndarray]] = []
     turn = 0
@@ -96,14 +102,16 @@ def _from_workers(
         if not waiting:
             return
         worker, chosen = waiting.pop(0)
-        yield Batch(worker.take(), labels[chosen])
+        yield Batch(worker.take(), labels[chosen[part]])
 
 
 class _Worker:
     """A process that turns indices into inputs; they come back through shared memory."""
 
-    def __init__(self, images: Images, augmentation: Augmentation, size: int, seed: int) -> None:
-        shape = (_AHEAD + 1, size, *images.shape)
+    def __init__(
+        self, images: Images, augmentation: Augmentation, size: int, seed: int, part: slice
+    ) -> None:
+        shape = (_AHEAD + 1, len(range(size)[part]), *images.shape)
         memory = mmap.mmap(-1, int(np.prod(shape)) * 4)
         self._slots = np.frombuffer(memory, np.float32).reshape(shape)
         # A forked process has the images without a copy; it never calls Paddle.
@@ -111,7 +119,7 @@ class _Worker:
         self._connection, theirs = context.Pipe()
         self._process: Any = context.Process(
             target=_work,
-            args=(theirs, self._slots, images, augmentation, seed, os.getpid()),
+            args=(theirs, self._slots, images, augmentation, seed, part, os.getpid()),
             daemon=True,
         )
         self._process.start()
@@ -158,6 +166,7 @@ def _work(
     images: Images,
     augmentation: Augmentation,
     seed: int,
+    part: slice,
     parent: int,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process ends this one
@@ -172,7 +181,7 @@ def _work(
         except (EOFError, OSError):
             break
         try:
-            slots[slot] = augmented_inputs(images, chosen, augmentation, seed, number)
+            slots[slot] = augmented_inputs(images, chosen, augmentation, seed, number, part)
             connection.send(None)
         except Exception as error:  # the training process reports it
             connection.send(f"{type(error).__name__}: {error}")
