@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+import yaml
 
 from paddle_custom_quant.quantizers import base, functional
 from paddle_custom_quant.target import WEIGHT, Target
+from paddle_custom_quant.training.recipe_file import parse_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,3 +96,10 @@ def test_quantizer_in_the_guide_works():
     np.testing.assert_allclose(scale.grad.numpy(), [-1 + 0.3 + 0.4 + 1], rtol=1e-5)
     grid = ternary.grid(target, values, scale=start)
     assert (grid.qmin, grid.qmax, grid.step[0]) == (-1, 1, 1.0)
+
+
+def test_the_recipe_that_is_explained_is_one():
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    held = parse_recipe(yaml.safe_load(recipe))
+    assert held.title == "resnet-8_cifar10_lsq_w4a4g8_constrained"
