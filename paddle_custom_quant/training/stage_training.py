@@ -9,11 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import paddle
 from paddle import static
 
 from ..distributed import ProcessLost
-from .batch_norm import freeze_statistics, reestimate_statistics
+from .batch_norm import reestimate_statistics
 from .data import Augmentation, Batch, Dataset, Images, augmented_batches
 from .divergence import Diverged, first_invalid, first_of_all, invalid_values, likely_cause
 from .how import How, Progress
@@ -22,6 +21,7 @@ from .metrics import Score, score
 from .recipe import Quantized, Recipe, Stage
 from .recovery import Checkpoints
 from .stage_programs import StagePrograms
+from .step_settings import StepSettings
 from .trainer import predict
 from .watch import StageWatch
 
@@ -80,9 +80,9 @@ class StageTraining:
         self._start: dict[str, np.ndarray] = {}
         self._started, self._seen = 0.0, 0  # since the process began the epoch
         self._step = 0
-        frozen = stage.freeze_bn if isinstance(stage, Quantized) else None
-        self._frozen_from = self.steps + 1 if frozen is None else round(frozen * self.epoch)
-        self._frozen: Any = None
+        self._settings = StepSettings(
+            stage, programs, self.rate, self.epoch, self.steps, seed, how.group
+        )
 
     def run(self, resume: bool) -> Score:
         """Train to the end of the stage; ``rows`` then has one entry for each epoch.
@@ -155,7 +155,7 @@ class StageTraining:
         )
 
     def _one_step(self, batch: Batch) -> None:
-        program = self._prepare(self._step)
+        program = self._settings.prepare(self._step)
         classifier = self.programs.classifier
         loss, logits = self.programs.executor.run(
             program,
@@ -179,24 +179,6 @@ class StageTraining:
             top1 = 100 * right / count
             self.how.on_step(Progress(self.name, self._step, self.steps, value, top1, count))
 
-    def _prepare(self, step: int) -> Any:
-        """Set all that a step depends on beside the values; the program to run."""
-        rate, stage = self.rate.at(step), self.stage
-        ratio = 1.0
-        if isinstance(stage, Quantized) and stage.quantizer_learning_rate is not None:
-            ratio = stage.quantizer_learning_rate / stage.learning_rate
-        self.programs.set_rates(rate, rate * ratio)
-        # Random numbers depend on seed and step alone: a run that goes on draws the same ones.
-        # Each process draws its own: its images are others.
-        rank = self.how.group.rank
-        entropy = [self.seed, step, *([rank] if rank else [])]
-        paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]) >> 1)
-        if step < self._frozen_from:
-            return self.programs.train
-        if self._frozen is None:
-            self._frozen = freeze_statistics(self.programs.train)
-        return self._frozen
-
     def _diverged(self, what: str) -> Diverged:
         """Repeat the last steps from the last good values and find where it began."""
         failed = self._step
@@ -209,7 +191,7 @@ class StageTraining:
             for step, batch in enumerate(made, start=first):
                 inputs, labels = batch.inputs, batch.labels[:, None]
                 feed = {classifier.image: inputs, classifier.label: labels}
-                program = self._prepare(step)
+                program = self._settings.prepare(step)
                 if step < failed - 1:
                     executor.run(program, feed=feed, fetch_list=[])
                     continue
