@@ -12,6 +12,7 @@ from .inspection.live import LiveBoard, LiveFacts
 from .inspection.report import layer_report
 from .keep_memory import keep_memory
 from .qat import observers
+from .qat.backends import backend
 from .qat.calibrate import calibrate
 from .qat.convert import convert
 from .qat.onednn import use_onednn
@@ -30,6 +31,7 @@ __all__ = [
     "LiveFacts",
     "LoadReport",
     "PerLayer",
+    "backend",
     "calibrate",
     "convert",
     "deploy",

@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 from paddle.base.data_feeder import convert_dtype
 
+from ..graph.constants import constant_names
 from ..graph.view import OpView, View, view
-from ..qat.evaluate import constant_without_inputs, evaluate
+from ..qat.evaluate import evaluate
 from ..quantizers.base import UniformGrid
 from ..scope import read
 from ..target import WEIGHT
@@ -42,7 +43,7 @@ class ProgramReader:
         self.program, self.scope = program, scope
         self.seen: View = view(program)
         self.fed = list(inputs or self._data_variables())
-        self.constant = self._constant_names()
+        self.constant = constant_names(self.seen)
         sites = find_sites(program, self.seen.ops, self.seen.variables, scope)
         self.sites = {site.label: site for site in sites}
         if not self.sites:
@@ -96,14 +97,6 @@ class ProgramReader:
             for v in self.program.global_block().vars.values()
             if getattr(v, "is_data", False) or v.desc.need_check_feed()
         ]
-
-    def _constant_names(self) -> set[str]:
-        known = {n for n, v in self.seen.variables.items() if v.persistable()}
-        for op in self.seen.ops:
-            names = [n for n in op.reads if n]
-            if (names or constant_without_inputs(op.kind)) and known.issuperset(names):
-                known.update(op.writes)
-        return known
 
     def _results(self) -> list[str]:
         read_names = {n for op in self.seen.ops for n in op.reads}

@@ -7,13 +7,6 @@ from typing import Any
 import numpy as np
 import paddle
 
-_WITHOUT_INPUTS = ("assign_value", "fill_constant", "range", "linspace", "eye")
-
-
-def constant_without_inputs(kind: str) -> bool:
-    """Whether an operator that reads nothing writes the same values every time."""
-    return kind in _WITHOUT_INPUTS
-
 
 def evaluate(
     program: paddle.static.Program, names: list[str], place: Any, scope: Any
@@ -26,4 +19,4 @@ def evaluate(
         return dict(zip(names, paddle.static.Executor(place).run(pruned, fetch_list=names)))
 
 
-__all__ = ["constant_without_inputs", "evaluate"]
+__all__ = ["evaluate"]
