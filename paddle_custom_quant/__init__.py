@@ -15,6 +15,7 @@ from .qat import observers
 from .qat.backends import backend
 from .qat.calibrate import calibrate
 from .qat.convert import convert
+from .qat.folding import fold_batch_norm
 from .qat.onednn import use_onednn
 from .qat.patch import patch_paddleslim
 from .qat.plan import placement
@@ -37,6 +38,7 @@ __all__ = [
     "deploy",
     "diff",
     "export",
+    "fold_batch_norm",
     "inspect",
     "keep_memory",
     "layer_report",

@@ -216,6 +216,8 @@ class ProgramReader:
         weights = {n: self.sites[n] for n in names if n in self.sites}
         written = {n for op in self.seen.ops for n in op.writes if op.kind != "batch_norm"}
         computed = sorted(n for n in names if n in written)
+        # Where batch norm is folded, what is quantized is computed too.
+        computed += sorted({s.target.name for s in weights.values()} & written - names)
         place = paddle.CPUPlace()
         values = evaluate(self.program, computed, place, self.scope)
         for name in sorted(names):
@@ -225,12 +227,16 @@ class ProgramReader:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise ValueError(f"{name!r} holds NaN or infinity: it cannot be deployed.")
             if name in weights:
-                self._weight(model, name, value, weights[name])
+                floats = values.get(weights[name].target.name)
+                self._weight(model, name, value, weights[name], floats)
             else:
                 model.constants[name] = value
 
-    def _weight(self, model: FrozenModel, name: str, value: np.ndarray, site: Site) -> None:
-        floats = read(self.scope, site.target.name)
+    def _weight(
+        self, model: FrozenModel, name: str, value: np.ndarray, site: Site, floats: Any
+    ) -> None:
+        if floats is None:
+            floats = read(self.scope, site.target.name)
         grid = site.grid(floats) if floats is not None or site.quantizer is None else None
         if isinstance(grid, UniformGrid):
             fitted = on_grid(value, grid)

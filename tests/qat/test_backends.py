@@ -102,9 +102,10 @@ LISTS = {
     "academic": (RESNET, MOBILENET),
     "acl": (RESNET, MOBILENET),
     "tensorrt": (RESNET_ONE, MOBILENET_ONE),
-    "onednn": (RESNET_ONE, MOBILENET_ONE),
+    "openvino": (RESNET_ONE, MOBILENET_ONE),
+    "onednn": (RESNET + RESNET_SHORTCUTS, MOBILENET),
     **dict.fromkeys(
-        ("tvm", "snpe", "fbgemm", "onnxruntime", "openvino"),
+        ("tvm", "snpe", "fbgemm", "onnxruntime"),
         (RESNET_ONE + RESNET_BRANCHES, MOBILENET_ONE + MOBILENET_BRANCHES),
     ),
 }
