@@ -13,8 +13,10 @@ from .inspection.live import LiveBoard, LiveFacts
 from .inspection.report import layer_report
 from .keep_memory import keep_memory
 from .qat import observers
+from .qat.backends import backend
 from .qat.calibrate import calibrate
 from .qat.convert import convert
+from .qat.folding import fold_batch_norm
 from .qat.onednn import use_onednn
 from .qat.patch import patch_paddleslim
 from .qat.plan import placement
@@ -33,12 +35,14 @@ __all__ = [
     "PerLayer",
     "ProcessGroup",
     "ProcessLost",
+    "backend",
     "calibrate",
     "convert",
     "data_parallel",
     "deploy",
     "diff",
     "export",
+    "fold_batch_norm",
     "inspect",
     "keep_memory",
     "layer_report",

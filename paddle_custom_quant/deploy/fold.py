@@ -86,7 +86,7 @@ def _own_weights(model: FrozenModel) -> None:
 
 
 def _fold_affine(model: FrozenModel) -> None:
-    """Batch norm and added constants behind a weighted layer become its scale and bias."""
+    """Batch norm and constants behind a weighted layer become its scale and bias."""
     changed = True
     while changed:
         changed = False
@@ -123,20 +123,31 @@ def _affine(
         )
         scale = gamma / np.sqrt(variance + layer.attributes["epsilon"])
         return scale, beta - mean * scale
-    if layer.kind == "elementwise_add" and layer.inputs[1] in model.constants:
-        bias = model.constants[layer.inputs[1]]
-        axis = layer.attributes["axis"]
-        conv = source.kind != "matmul_v2"
-        one_a_channel = bias.ndim == 1 and axis in ((1,) if conv else (-1, 1))
-        spread = conv and bias.ndim == 4 and bias.shape == (1, channels, 1, 1)
-        if bias.size == channels and (one_a_channel or spread):
-            return None, bias.reshape(-1).astype("float64")
-    return None
+    if layer.kind not in ("elementwise_add", "elementwise_div", "elementwise_mul"):
+        return None
+    number = _one_a_channel(model, layer, source, channels)
+    if number is None:
+        return None
+    if layer.kind == "elementwise_add":
+        return None, number
+    nothing = np.zeros_like(number)
+    return (number if layer.kind == "elementwise_mul" else 1 / number), nothing
 
 
-def _scaled(
-    model: FrozenModel, layer: Layer, scale: np.ndarray | None, shift: np.ndarray
-) -> Layer:
+def _one_a_channel(
+    model: FrozenModel, layer: Layer, source: Layer, channels: int
+) -> np.ndarray | None:
+    """The second operand, if it is a constant with one number for each output channel."""
+    number = model.constants.get(layer.inputs[1])
+    if number is None or number.size != channels:
+        return None
+    conv = source.kind != "matmul_v2"
+    along_channels = number.ndim == 1 and layer.attributes["axis"] in ((1,) if conv else (-1, 1))
+    spread = conv and number.ndim == 4 and number.shape == (1, channels, 1, 1)
+    return number.reshape(-1).astype("float64") if along_channels or spread else None
+
+
+def _scaled(model: FrozenModel, layer: Layer, scale: np.ndarray | None, shift: np.ndarray) -> Layer:
     name = layer.inputs[1]
     array = weight_array(model, name)
     assert array is not None

@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 from paddle.base.data_feeder import convert_dtype
 
+from ..graph.constants import constant_names
 from ..graph.view import OpView, View, view
-from ..qat.evaluate import constant_without_inputs, evaluate
+from ..qat.evaluate import evaluate
 from ..quantizers.base import UniformGrid
 from ..scope import read
 from ..target import WEIGHT
@@ -42,7 +43,7 @@ class ProgramReader:
         self.program, self.scope = program, scope
         self.seen: View = view(program)
         self.fed = list(inputs or self._data_variables())
-        self.constant = self._constant_names()
+        self.constant = constant_names(self.seen)
         sites = find_sites(program, self.seen.ops, self.seen.variables, scope)
         self.sites = {site.label: site for site in sites}
         if not self.sites:
@@ -96,14 +97,6 @@ class ProgramReader:
             for v in self.program.global_block().vars.values()
             if getattr(v, "is_data", False) or v.desc.need_check_feed()
         ]
-
-    def _constant_names(self) -> set[str]:
-        known = {n for n, v in self.seen.variables.items() if v.persistable()}
-        for op in self.seen.ops:
-            names = [n for n in op.reads if n]
-            if (names or constant_without_inputs(op.kind)) and known.issuperset(names):
-                known.update(op.writes)
-        return known
 
     def _results(self) -> list[str]:
         read_names = {n for op in self.seen.ops for n in op.reads}
@@ -223,6 +216,8 @@ class ProgramReader:
         weights = {n: self.sites[n] for n in names if n in self.sites}
         written = {n for op in self.seen.ops for n in op.writes if op.kind != "batch_norm"}
         computed = sorted(n for n in names if n in written)
+        # Where batch norm is folded, what is quantized is computed too.
+        computed += sorted({s.target.name for s in weights.values()} & written - names)
         place = paddle.CPUPlace()
         values = evaluate(self.program, computed, place, self.scope)
         for name in sorted(names):
@@ -232,12 +227,16 @@ class ProgramReader:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise ValueError(f"{name!r} holds NaN or infinity: it cannot be deployed.")
             if name in weights:
-                self._weight(model, name, value, weights[name])
+                floats = values.get(weights[name].target.name)
+                self._weight(model, name, value, weights[name], floats)
             else:
                 model.constants[name] = value
 
-    def _weight(self, model: FrozenModel, name: str, value: np.ndarray, site: Site) -> None:
-        floats = read(self.scope, site.target.name)
+    def _weight(
+        self, model: FrozenModel, name: str, value: np.ndarray, site: Site, floats: Any
+    ) -> None:
+        if floats is None:
+            floats = read(self.scope, site.target.name)
         grid = site.grid(floats) if floats is not None or site.quantizer is None else None
         if isinstance(grid, UniformGrid):
             fitted = on_grid(value, grid)

@@ -11,4 +11,9 @@ QUANTIZED = "quantized_inputs"
 # Name scope of the operators that update what quantizers learn; names of what they own start so.
 QUANTIZER_OPTIMIZER = "quantizer_optimizer"
 
-__all__ = ["DESCRIPTION", "QUANTIZED", "QUANTIZER_OPTIMIZER"]
+# Attribute of an operator that writes a statistic of the batch: the running statistic that stands
+# in its place when the program does not train. What is computed from it and parameters is a
+# constant then, such as a weight that batch norm is folded into.
+OUTSIDE_TRAINING = "outside_training"
+
+__all__ = ["DESCRIPTION", "OUTSIDE_TRAINING", "QUANTIZED", "QUANTIZER_OPTIMIZER"]

@@ -9,9 +9,10 @@ import paddle
 from paddleslim.quant import quanter
 
 from .. import compat
+from ..graph.constants import constant_without_inputs
 from ..graph.quantizable import quantizable_inputs
 from ..scope import write
-from .evaluate import constant_without_inputs, evaluate
+from .evaluate import evaluate
 from .lower import lowered
 from .onednn import use_onednn
 from .request import NoPass, check_config, replaced, warnings_only

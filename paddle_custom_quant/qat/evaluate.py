@@ -7,23 +7,31 @@ from typing import Any
 import numpy as np
 import paddle
 
-_WITHOUT_INPUTS = ("assign_value", "fill_constant", "range", "linspace", "eye")
-
-
-def constant_without_inputs(kind: str) -> bool:
-    """Whether an operator that reads nothing writes the same values every time."""
-    return kind in _WITHOUT_INPUTS
+from ..graph.marks import OUTSIDE_TRAINING
 
 
 def evaluate(
     program: paddle.static.Program, names: list[str], place: Any, scope: Any
 ) -> dict[str, np.ndarray]:
-    """The values of ``names``, computed from what the scope holds; no data is fed."""
+    """The values of ``names``, computed from what the scope holds; no data is fed.
+
+    Statistics of the batch are the running statistics that they are outside training.
+    """
     if not names:
         return {}
-    pruned = program._prune([program.global_block().var(name) for name in names])
+    pruned = _outside_training(program)._prune([program.global_block().var(name) for name in names])
     with paddle.static.scope_guard(scope):
         return dict(zip(names, paddle.static.Executor(place).run(pruned, fetch_list=names)))
 
 
-__all__ = ["constant_without_inputs", "evaluate"]
+def _outside_training(program: Any) -> Any:
+    if not any(op.has_attr(OUTSIDE_TRAINING) for op in program.global_block().ops):
+        return program
+    copy = program.clone()
+    for op in copy.global_block().ops:
+        if op.has_attr(OUTSIDE_TRAINING):
+            op._rename_input(op.input("X")[0], op.attr(OUTSIDE_TRAINING))
+    return copy
+
+
+__all__ = ["evaluate"]

@@ -10,6 +10,7 @@ from typing import Any
 from paddle.base.data_feeder import convert_dtype
 
 from ..graph.editor import GRAD, GraphEditor, all_output_names, input_names
+from ..graph.marks import OUTSIDE_TRAINING
 from ..graph.quantizable import quantizable_inputs
 from ..graph.roles import is_forward
 from ..graph.splice import Socket
@@ -264,12 +265,16 @@ def _gradient_uses(editor: GraphEditor, uses: list[_Use]) -> Iterator[_Use]:
 
 
 def _constants(editor: GraphEditor) -> dict[str, str]:
-    """Names that hold parameters or what is computed from them alone -> the parameter."""
+    """Names that hold parameters or what is computed from them alone -> the parameter.
+
+    A statistic of the batch counts as the running statistic that it is outside training.
+    """
     found = {name: name for name, nodes in editor.versions.items() if nodes[0].var().persistable()}
     for op in editor.ops:
         if not is_forward(op.op()):
             continue
-        names = [name for name in op.op().input_arg_names() if name]
+        stands = _attribute(op, OUTSIDE_TRAINING, "")
+        names = [stands] if stands else [name for name in op.op().input_arg_names() if name]
         if names and all(name in found for name in names):
             for name in all_output_names(op):
                 found.setdefault(name, found[names[0]])

@@ -47,11 +47,17 @@ def warn(program: paddle.static.Program, inserted: Inserted, scope: Any, place: 
         and not placed.quantizer.passes_gradient
         and not _normalised(placed.target.readers[0].output, readers)
     }
-    held = {label: read(scope, placed.root) for label, placed in suspects.items()}
-    floats = {label: value for label, value in held.items() if value is not None}
+    known = {
+        label: placed for label, placed in suspects.items() if read(scope, placed.root) is not None
+    }
+    computed = {p.target.name for p in known.values() if p.target.name != p.root}
+    values = evaluate(program, [*known, *sorted(computed)], place, scope)
     grown = []
-    for label, value in evaluate(program, list(floats), place, scope).items():
-        ratio = np.abs(value).mean() / max(np.abs(floats[label]).mean(), 1e-30)
+    for label, placed in known.items():
+        name = placed.target.name
+        floats = values.get(name, read(scope, name))
+        assert floats is not None
+        ratio = np.abs(values[label]).mean() / max(np.abs(floats).mean(), 1e-30)
         if ratio > RATIO:
             grown.append(f"{suspects[label].root} ({ratio:.0f} times)")
     if grown:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import paddle
+from paddle.framework import core
 
 from ..graph.editor import GraphEditor
+from ..graph.marks import OUTSIDE_TRAINING
 from ..quantizers.base import Quantizer, Sample
 from ..scope import read
 from ..target import WEIGHT
@@ -50,24 +52,45 @@ class Weights:
 
 
 def computing(editor: GraphEditor, name: str) -> Any:
-    """A program of the operators that compute this variable of a graph from parameters."""
+    """A program of the operators that compute this variable of a graph from parameters.
+
+    A statistic of the batch is the running statistic that it is outside training.
+    """
     wanted, kept = {name}, []
     for op in reversed(editor.ops):
         if wanted.intersection(op.op().output_arg_names()):
-            kept.append(op)
-            wanted.update(op.op().input_arg_names())
+            desc, nodes = _outside_training(editor, op)
+            kept.append((desc, [*nodes, *_variables(op.outputs)]))
+            # The values of parameters are there, also of those that an operator updates.
+            wanted.update(node.name() for node in nodes if not node.var().persistable())
     program = paddle.static.Program()
     block = program.global_block()
-    for op in reversed(kept):
-        for node in (*op.inputs, *op.outputs):
-            desc = block.desc.var(node.name().encode())
-            desc.set_type(node.var().type())
-            desc.set_shape(node.var().shape())
-            desc.set_dtype(node.var().dtype())
-            desc.set_persistable(node.var().persistable())
-        block.desc.append_op().copy_from(op.op())
+    for desc, nodes in reversed(kept):
+        for node in nodes:
+            held = block.desc.var(node.name().encode())
+            held.set_type(node.var().type())
+            held.set_shape(node.var().shape())
+            held.set_dtype(node.var().dtype())
+            held.set_persistable(node.var().persistable())
+        block.desc.append_op().copy_from(desc)
     program._sync_with_cpp()
     return program
+
+
+def _outside_training(editor: GraphEditor, op: Any) -> tuple[Any, list[Any]]:
+    """What computes the operator's result outside training, and the variables it reads."""
+    if not op.op().has_attr(OUTSIDE_TRAINING):
+        return op.op(), _variables(op.inputs)
+    running = op.op().attr(OUTSIDE_TRAINING)
+    desc = core.OpDesc()
+    desc.set_type("assign")
+    desc.set_input("X", [running])
+    desc.set_output("Out", op.op().output("Out"))
+    return desc, [editor.versions[running][0]]
+
+
+def _variables(nodes: list[Any]) -> list[Any]:
+    return [node for node in nodes if node.var() is not None]
 
 
 def _needs_values(quantizer: Quantizer, placed: Placed) -> bool:

@@ -17,6 +17,7 @@ from .qil import QIL
 from .sawb import SAWB
 from .tqt import TQT
 from .uniform import AbsMax, MovingAverageAbsMax, Percentile
+from .zero_point import WholeZeroPoint
 
 __all__ = [
     "DSQ",
@@ -45,6 +46,7 @@ __all__ = [
     "Quantizer",
     "Sample",
     "UniformGrid",
+    "WholeZeroPoint",
     "damping_schedule",
     "quantize_k",
 ]

@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from ..qat.rules import FirstLast, PerLayer, Rule
+from ..qat.sign import never_negative
 from ..quantizers import DoReFaGradient, PowerOfTwoScale
 from ..target import Target
 from .methods import ACTIVATION_METHODS, WEIGHT_METHODS, activation_rule, weight_rule
 from .recipe import Activations, Quantizers
-
-_NOT_NEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "abs", "square", "exp"}
-# Not negative where none of their inputs is.
-_KEEPING = {
-    "pool2d", "max_pool2d_with_index", "flatten_contiguous_range", "reshape2", "transpose2",
-    "dropout", "concat", "elementwise_add", "squeeze2", "unsqueeze2",
-}  # fmt: skip
 
 
 def weights(held: Quantizers) -> Any:
@@ -44,22 +38,6 @@ def activations(held: Quantizers, program: Any, image: str) -> Any:
 def gradients(held: Quantizers) -> Any:
     """The quantizer of gradients, ``None`` for float."""
     return None if held.gradients is None else DoReFaGradient(held.gradients)
-
-
-def never_negative(program: Any, name: str) -> bool:
-    """Whether the program's operators can give this tensor no negative value."""
-    block = program.global_block()
-    makers = {output: op for op in block.ops for output in op.output_arg_names}
-    waiting, seen = [name], set()
-    while waiting:
-        name = waiting.pop()
-        seen.add(name)
-        op = makers.get(name)
-        if op is None or op.type not in _NOT_NEGATIVE | _KEEPING:
-            return False
-        if op.type in _KEEPING:
-            waiting += set(op.input_arg_names) - seen
-    return True
 
 
 class _BySign(Rule):
@@ -111,4 +89,4 @@ class _PowerOfTwo(Rule):
         self._rule.finish(targets)
 
 
-__all__ = ["activations", "gradients", "never_negative", "weights"]
+__all__ = ["activations", "gradients", "weights"]

@@ -64,8 +64,14 @@ def trained(
     steps: int = 8,
     ops: list[str] | None = None,
     shape: tuple[int, ...] = SHAPE,
+    backend: str | None = None,
+    method: str = "lsq",
+    fold: int | None = None,
 ) -> Trained:
-    """Build, quantize and train a net in a scope of its own."""
+    """Build, quantize and train a net in a scope of its own.
+
+    ``backend`` and ``method`` give the quantizers instead; ``fold`` is a strategy of folding.
+    """
     scope, place = static.Scope(), paddle.CPUPlace()
     main, startup = static.Program(), static.Program()
     startup.random_seed = 5
@@ -77,9 +83,14 @@ def trained(
             label = static.data("label", [-1, 1], "int64")
             logits = net(image)
             test = main.clone(for_test=True)
+            folding = None
+            if fold is not None:
+                folding = pcq.fold_batch_norm(main, test, strategy=fold)
             loss = F.cross_entropy(logits, label)
             paddle.optimizer.Momentum(0.02, 0.9).minimize(loss)
         executor.run(startup)
+        if folding:
+            folding.start()
         settings = {
             "config": {"quantize_op_types": ops or OPS},
             "weight_quantize_func": weight or LSQ(4, per_channel=True),
@@ -87,6 +98,8 @@ def trained(
             "optimizer_func": lambda: paddle.optimizer.Momentum(1e-3, 0.9),
             "executor": executor,
         }
+        if backend:
+            settings.update(pcq.backend(backend).arguments(method, 4, test))
         train = pcq.quant_aware(main, place, return_program=True, **settings)
         quantized = pcq.quant_aware(test, place, for_test=True, **settings)
         for _ in range(steps):

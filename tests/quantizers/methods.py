@@ -25,6 +25,7 @@ from paddle_custom_quant.quantizers import (
     Percentile,
     PowerOfTwoScale,
     Quantizer,
+    WholeZeroPoint,
 )
 from paddle_custom_quant.target import ACTIVATION, WEIGHT
 
@@ -103,5 +104,8 @@ CASES = [
     Case(PowerOfTwoScale(QIL(3, rescale=True))),
     Case(PowerOfTwoScale(EWGS(LSQ(3)))),
     Case(PowerOfTwoScale(N2UQ(3)), channel_axis=0),
+    Case(WholeZeroPoint(LSQPlus(4, signed=False)), ACTIVATION, start={"offset": -0.3}),
+    Case(WholeZeroPoint(PowerOfTwoScale(DSQ(3))), ACTIVATION),
+    Case(WholeZeroPoint(DSQ(3, per_channel=True), at=4), channel_axis=1),
 ]
 CLIPS = [Case(PACTClip(1.0), ACTIVATION)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from paddle_custom_quant.qat.sign import never_negative
 from paddle_custom_quant.quantizers import (
     LSQ,
     PACT,
@@ -13,7 +14,6 @@ from paddle_custom_quant.target import ACTIVATION, WEIGHT, Target
 from paddle_custom_quant.training import recipe_rules
 from paddle_custom_quant.training.classifier import build_classifier
 from paddle_custom_quant.training.recipe import Quantizers
-from paddle_custom_quant.training.recipe_rules import never_negative
 
 
 def held(method="lsq", bits=4, **changes):
