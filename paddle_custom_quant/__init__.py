@@ -20,6 +20,7 @@ from .qat.folding import fold_batch_norm
 from .qat.onednn import use_onednn
 from .qat.patch import patch_paddleslim
 from .qat.plan import placement
+from .qat.post_training import PostTraining, quantize_post_training
 from .qat.quant_aware import quant_aware
 from .qat.rules import FirstLast, PerLayer
 from .qat.state import LoadReport, load_state
@@ -33,6 +34,7 @@ __all__ = [
     "LiveFacts",
     "LoadReport",
     "PerLayer",
+    "PostTraining",
     "ProcessGroup",
     "ProcessLost",
     "backend",
@@ -54,6 +56,7 @@ __all__ = [
     "process_group",
     "quant_aware",
     "quantize_k",
+    "quantize_post_training",
     "quantizers",
     "use_onednn",
     "verify",
