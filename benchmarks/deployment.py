@@ -1,10 +1,9 @@
 """How close and how small: trained nets in every engine, as a table.
 
-python benchmarks/deployment.py train  --data FOLDER --work FOLDER [--net NAME] [--method NAME]
-python benchmarks/deployment.py table  --data FOLDER --work FOLDER --json FILE
+    python benchmarks/deployment.py --data FOLDER [--work DIR] [--net NAME] [--method NAME]
 
-``train`` trains each net in float, then with each method, and saves the quantized test programs.
-``table`` freezes, exports and compares them. FOLDER holds mnist/ and cifar10/.
+Trains each net a little in float, then with each method, rounds its biases, exports and compares.
+FOLDER holds mnist/ and cifar10/. ``--work DIR`` keeps what was trained. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
-import tarfile
+import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -34,11 +33,12 @@ from paddle_custom_quant.quantizers import (
     DoReFaWeight,
     MovingAverageAbsMax,
 )
-from paddle_custom_quant.training.data import read_mnist
+from paddle_custom_quant.training.data import read_cifar10, read_mnist
 from paddle_custom_quant.training.models.lenet import LeNetBN
 from paddle_custom_quant.training.models.mobilenet_v2 import MobileNetV2
 from paddle_custom_quant.training.models.resnet import ResNet18
 
+INTEGER_ENGINES = ("paddle-onednn-int8", "onnxruntime", "openvino")
 LAYERS = ["conv2d", "depthwise_conv2d", "matmul_v2"]
 JOINS = ["elementwise_add", "pool2d"]
 
@@ -125,39 +125,16 @@ class Data:
     """Images as network inputs, labels, and batches drawn at random."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        if kind == "mnist":
-            held = read_mnist(folder / "mnist")
-            self.train = held.train.pixels[:, None], held.train.labels
-            self.test = held.test.pixels[:, None], held.test.labels
-        else:
-            self.train, self.test = read_cifar10(folder / "cifar10" / "cifar-10-python.tar.gz")
+        held = read_mnist(folder / kind) if kind == "mnist" else read_cifar10(folder / kind)
+        self.train, self.test = held.train, held.test
         self.random = np.random.default_rng(0)
 
     def batch(self, size: int) -> dict[str, np.ndarray]:
-        chosen = self.random.integers(0, len(self.train[0]), size)
-        images = inputs(self.train[0][chosen])
+        chosen = self.random.integers(0, len(self.train), size)
+        images = self.train.inputs(chosen)
         if images.shape[1] == 3 and self.random.random() < 0.5:
             images = np.ascontiguousarray(images[..., ::-1])
-        return {"image": images, "label": self.train[1][chosen][:, None].astype("int64")}
-
-    def test_images(self, count: int) -> np.ndarray:
-        return inputs(self.test[0][:count])
-
-
-def inputs(pixels: np.ndarray) -> np.ndarray:
-    return pixels.astype("float32") / np.float32(127.5) - np.float32(1)
-
-
-def read_cifar10(archive: Path) -> tuple[Any, Any]:
-    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    with tarfile.open(archive) as tar:
-        for member in tar.getmembers():
-            name = Path(member.name).name
-            if name.startswith("data_batch") or name == "test_batch":
-                held = pickle.load(tar.extractfile(member), encoding="bytes")  # type: ignore[arg-type]
-                parts[name] = held[b"data"].reshape(-1, 3, 32, 32), np.array(held[b"labels"])
-    train = [parts[name] for name in sorted(parts) if name != "test_batch"]
-    return tuple(np.concatenate(p) for p in zip(*train)), parts["test_batch"]
+        return {"image": images, "label": self.train.labels[chosen][:, None]}
 
 
 @dataclass(frozen=True)
@@ -202,10 +179,10 @@ def run_steps(executor: Any, program: Any, programs: Programs, data: Data, net: 
 
 
 def accuracy(executor: Any, program: Any, logits: str, data: Data, count: int = 1000) -> float:
-    images, right = data.test_images(count), 0
+    images, right = data.test.inputs(slice(count)), 0
     for at in range(0, count, 100):
         (out,) = executor.run(program, {"image": images[at : at + 100]}, [logits])
-        right += int((out.argmax(axis=1) == data.test[1][at : at + 100]).sum())
+        right += int((out.argmax(axis=1) == data.test.labels[at : at + 100]).sum())
     return right / count
 
 
@@ -253,12 +230,12 @@ def train_all(arguments: argparse.Namespace) -> None:
                 train_quantized(name, method, data, arguments.work)
 
 
-def table(arguments: argparse.Namespace) -> None:
+def table(arguments: argparse.Namespace) -> dict[str, float]:
     """Compare every net that was trained, and print the table of docs/deployment.md."""
-    rows, results = [], {}
+    rows, figures = [], {}
     for name in arguments.net or NETS:
         data = Data(NETS[name].data, arguments.data)
-        images = data.test_images(arguments.images)
+        images = data.test.inputs(slice(arguments.images))
         for method in arguments.method or METHODS:
             path = arguments.work / name / method / "model"
             if not Path(f"{path}.pdmodel").exists():
@@ -270,18 +247,37 @@ def table(arguments: argparse.Namespace) -> None:
                 result = compare(program, scope, images)
             print(f"\n{name} {method}\n{result}", flush=True)
             rows.append(_markdown(name, method, result))
-            results[f"{name} {method}"] = json.loads(result.to_json())
-            if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            figures.update(_figures(f"{name} {method}", result))
     head = ["net", "method", "plain: largest", "oneDNN int8", "ONNX Runtime", "OpenVINO", "size"]
     lines = [head, ["---"] * len(head), *rows]
     print("\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return figures
+
+
+def _figures(label: str, result: Any) -> dict[str, float]:
+    found = {f"{label}, plain: largest": result.row("paddle").largest}
+    for engine in INTEGER_ENGINES:
+        row = result.row(engine)
+        if row.ran:
+            found[f"{label}, {engine}: top-1 agreement"] = row.top1_agreement
+            found[f"{label}, {engine}: integer layers"] = row.integer_layers / row.all_layers
+            found[f"{label}, {engine}: size"] = row.size / row.float_size
+    return {name: float(f"{value:.6g}") for name, value in found.items()}
+
+
+def limit_of(figure: str) -> list[Any]:
+    """["<=" or ">=", the limit] of a figure."""
+    kind = figure.rsplit(": ", 1)[1]
+    return {
+        "largest": ["<=", 1e-4], "top-1 agreement": [">=", 0.995], "integer layers": [">=", 1],
+        "size": ["<=", 0.27],
+    }[kind]  # fmt: skip
 
 
 def _markdown(name: str, method: str, result: Any) -> list[str]:
     plain, onednn = result.row("paddle"), result.row("paddle-onednn-int8")
     cells = [name, method, f"{plain.largest:.0e} (mean {plain.mean:.0e})"]
-    for engine in ("paddle-onednn-int8", "onnxruntime", "openvino"):
+    for engine in INTEGER_ENGINES:
         row = result.row(engine)
         layers = f"{row.integer_layers}/{row.all_layers}"
         cells.append(f"{row.top1_agreement:.2%}, {layers}" if row.ran else "-")
@@ -290,22 +286,34 @@ def _markdown(name: str, method: str, result: Any) -> list[str]:
     return [*cells, f"{onednn.size / onednn.float_size:.2f}, {ratio:.2f}"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["train", "table"])
-    parser.add_argument("--data", type=Path, default=os.environ.get("PCQ_DATA"))
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--net", action="append", choices=list(NETS))
-    parser.add_argument("--method", action="append", choices=list(METHODS))
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    arguments.data = Path(arguments.data)
-    if arguments.step == "train":
-        train_all(arguments)
-    else:
-        table(arguments)
+def main() -> int:
+    """Train, compare, print; 1 if a limit does not hold."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--data", type=Path, default=os.environ.get("PCQ_DATA"))
+    options.add_argument("--work", type=Path, help="keep trained nets here, and use them again")
+    options.add_argument("--net", action="append", choices=list(NETS))
+    options.add_argument("--method", action="append", choices=list(METHODS))
+    options.add_argument("--images", type=int, default=2000)
+    options.add_argument("--quick", action="store_true", help="LeNet, some steps, no limits")
+    given = options.parse_args()
+    if given.data is None:
+        options.error("name the folder that holds mnist/ and cifar10/ with --data, or set PCQ_DATA")
+    given.data = Path(given.data)
+    if given.quick:
+        given.net, given.method, given.images = ["LeNet"], ["lsq-w4a4"], 200
+        NETS["LeNet"] = replace(NETS["LeNet"], float_steps=60, steps=20)
+    with tempfile.TemporaryDirectory() as folder:
+        given.work = Path(folder) if given.quick or given.work is None else given.work
+        train_all(given)
+        figures = table(given)
+    limits = {} if given.quick else {name: limit_of(name) for name in figures}
+    ok = all(
+        figures[name] <= bound if side == "<=" else figures[name] >= bound
+        for name, (side, bound) in limits.items()
+    )
+    print(json.dumps({"figures": figures, "limits": limits, "ok": ok}))
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

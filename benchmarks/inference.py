@@ -1,22 +1,22 @@
 """Speed of frozen nets: integers against float in the same engine, by turns, one thread.
 
-python benchmarks/inference.py [--net NAME] [--batch N ...] [--repeats N] [--json FILE]
+    python benchmarks/inference.py [--net NAME] [--batch N] [--repeats N]
 
 Nets of full width with start values (speed does not depend on what was learned), quantized with
-DoReFa weights and PACT activations of 4 bits, first and last layer 8 bits.
+DoReFa weights and PACT activations of 4 bits, first and last layer 8 bits. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import sys
 from typing import Any
 
 import paddle_custom_quant as pcq  # isort: skip
 import numpy as np
 import paddle
-from deployment import METHODS, NETS, Net, quantize_with
+from deployment import INTEGER_ENGINES, METHODS, NETS, Net, quantize_with
 from paddle import static
 
 from paddle_custom_quant.deploy import compare, freeze
@@ -27,6 +27,8 @@ FULL = {
     "ResNet-18": ResNet18,
     "MobileNetV2": MobileNetV2,
 }
+# Times as fast as float, batches of 32.
+LIMITS = {"ResNet-18": 3.3, "MobileNetV2": 2.2}
 
 
 def quantized(name: str, method: str) -> tuple[Any, Any]:
@@ -60,36 +62,46 @@ def quantized(name: str, method: str) -> tuple[Any, Any]:
     return quantized_test, scope
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--net", action="append", choices=list(FULL))
-    parser.add_argument("--method", default="pact-w4a4", choices=list(METHODS))
-    parser.add_argument("--batch", type=int, action="append")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    sizes = tuple(arguments.batch or (1, 32))
-    results = {}
-    for name in arguments.net or FULL:
+def main() -> int:
+    """Measure and print; 1 if a limit does not hold."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--net", action="append", choices=list(FULL))
+    options.add_argument("--method", default="pact-w4a4", choices=list(METHODS))
+    options.add_argument("--batch", type=int, action="append")
+    options.add_argument("--repeats", type=int, default=20)
+    options.add_argument("--quick", action="store_true", help="ResNet-18, one image, no limits")
+    given = options.parse_args()
+    sizes = (1,) if given.quick else tuple(given.batch or (1, 32))
+    repeats = 3 if given.quick else given.repeats
+    figures = {}
+    for name in ["ResNet-18"] if given.quick else given.net or FULL:
         with pcq.legacy_static():
-            program, scope = quantized(name, arguments.method)
-            frozen = freeze(program, scope)
+            program, scope = quantized(name, given.method)
             images = np.random.default_rng(1).uniform(-1, 1, (max(sizes), *NETS[name].shape))
             result = compare(
                 program,
                 scope,
                 images.astype("float32"),
-                frozen=frozen,
-                engines=["paddle-onednn-int8", "onnxruntime", "openvino"],
+                frozen=freeze(program, scope),
+                engines=INTEGER_ENGINES,
                 batch_size=max(sizes),
                 timed=sizes,
-                repeats=arguments.repeats,
+                repeats=repeats,
             )
-        print(f"\n{name} {arguments.method}\n{result}", flush=True)
-        results[name] = json.loads(result.to_json())
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(f"\n{name} {given.method}\n{result}", flush=True)
+        for row in result.rows:
+            for size, (integers, floats) in row.milliseconds.items():
+                label = f"{name}, batch {size}, {row.engine}: times as fast as float"
+                figures[label] = round(floats / integers, 3)
+    limits = {
+        label: [">=", LIMITS[label.split(",")[0]]]
+        for label in figures
+        if ", batch 32," in label and not given.quick
+    }
+    ok = all(figures[label] >= least for label, (_, least) in limits.items())
+    print(json.dumps({"figures": figures, "limits": limits, "ok": ok}))
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
