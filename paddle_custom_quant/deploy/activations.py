@@ -51,7 +51,7 @@ def grid_of(site: Site) -> Found | str:
     step, offset = np.float32(grid.step.reshape(-1)[0]), float(grid.offset.reshape(-1)[0])
     shift = offset / float(step)
     low, high = grid.qmin, grid.qmax
-    if abs(shift - round(shift)) < 1e-6:
+    if abs(shift - round(shift)) < 1e-6 * max(1.0, abs(shift)):
         whole = round(shift)
         return Found(Grid(np.array([step]), low + whole, high + whole))
     plain = Grid(np.array([step]), low, high)

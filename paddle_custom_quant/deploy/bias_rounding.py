@@ -14,6 +14,11 @@ from .freeze import freeze
 from .frozen import quantizer_of
 from .weights import in_int8, widened
 
+# Operators that hand these inputs on, or add something to them.
+_ADDING = {
+    "reshape2": ("X",), "assign": ("X",), "elementwise_add": ("X", "Y"), "elementwise_sub": ("X",),
+}  # fmt: skip
+
 
 def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str, float]:
     """Move trained biases to the nearest values that integer kernels can add.
@@ -30,7 +35,8 @@ def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str,
         scope: holds its values, which are changed; the global scope by default.
 
     Returns:
-        By parameter, the largest change of one of its values.
+        By parameter, the largest change of one of its values. A bias that several layers share, or
+        that is scaled by something else than batch norm, stays as it is.
 
     Raises:
         ValueError: as :func:`.freeze`.
@@ -38,10 +44,13 @@ def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str,
     scope = scope or paddle.static.global_scope()
     frozen = freeze(program, scope)
     producers = frozen.producers()
-    uses = Counter(frozen.added_last.values())
+    block = program.global_block()
+    makers = {name: op for op in block.ops for name in op.output_arg_names}
+    added = {bias: _summand(block, makers, name) for bias, name in frozen.added_last.items()}
+    uses = Counter(added.values())
     changes = {}
     for layer in frozen.integer_layers():
-        name = frozen.added_last.get(layer.inputs[2]) if len(layer.inputs) > 2 else None
+        name = added.get(layer.inputs[2]) if len(layer.inputs) > 2 else None
         value = None if name is None else read(scope, name)
         if name is None or value is None or uses[name] > 1:
             continue
@@ -56,6 +65,17 @@ def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str,
         write(scope, paddle.CPUPlace(), name, (value + change).astype(value.dtype))
         changes[name] = float(np.abs(change).max())
     return changes
+
+
+def _summand(block: Any, makers: dict[str, Any], name: str) -> str | None:
+    """The parameter that is added as it is in what a constant is computed by."""
+    variable, op = block._find_var_recursive(name), makers.get(name)
+    if variable is not None and variable.persistable:
+        return name
+    if op is None or op.type not in _ADDING:
+        return None
+    found = (_summand(block, makers, op.input(slot)[0]) for slot in _ADDING[op.type])
+    return next((parameter for parameter in found if parameter is not None), None)
 
 
 __all__ = ["round_biases"]

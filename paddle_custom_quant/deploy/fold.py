@@ -102,8 +102,10 @@ def _fold_affine(model: FrozenModel) -> None:
                 scale, shift = folded
                 merged = _scaled(model, source, scale, shift)
                 _replace_pair(model, source, layer, merged)
-                added = layer.inputs[2 if layer.kind == "batch_norm" else 1]
-                model.added_last[merged.inputs[2]] = added
+                # A factor scales what was added before: no parameter is a summand any more.
+                if layer.kind in ("batch_norm", "elementwise_add"):
+                    added = layer.inputs[2 if layer.kind == "batch_norm" else 1]
+                    model.added_last[merged.inputs[2]] = added
                 changed = True
                 break
 

@@ -100,7 +100,7 @@ class FrozenModel:
         constants: all other parameters, by name.
         shapes: what is known of the tensors between layers.
         notes: what stays float, and what was approximated.
-        added_last: by the name of a folded bias, the program's parameter that is a summand of it.
+        added_last: by the name of a folded bias, the constant that is a summand of it.
     """
 
     inputs: dict[str, TensorInfo]

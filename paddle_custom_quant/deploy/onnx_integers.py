@@ -18,6 +18,8 @@ def storage(grid: Grid) -> tuple[str, int]:
         return "uint8", 0
     if grid.qmin >= -128 and grid.qmax <= 127:
         return "uint8", 128
+    if grid.qmin <= 0 <= grid.qmax <= 255 + grid.qmin:
+        return "uint8", -grid.qmin
     raise ValueError(
         f"an activation with integers {grid.qmin} to {grid.qmax} does not fit 8 bits: ONNX's "
         f"engines have no kernels for it; quantize it with 8 bits or fewer."

@@ -101,6 +101,7 @@ class ProgramWriter:
 
     def write(self, exact: bool = False) -> None:
         """Append everything; ``exact``: every weight keeps its value, as float where needed."""
+        integers = self.frozen.integer_layers()
         for name, info in self.frozen.inputs.items():
             static.data(name, [*info.shape], info.dtype)
         for name, value in self.frozen.constants.items():
@@ -110,14 +111,16 @@ class ProgramWriter:
             for layer in self.frozen.layers
             if layer.kind in WEIGHTED and layer.inputs[1] in self.frozen.weights
         }
+        # Paddle's integers have no zero point: what they do not hold is computed in float.
+        unfit = {layer.inputs[1] for layer in integers if not self._reads_integers(layer)}
         for name, weight in self.frozen.weights.items():
             axis = axes.get(name, weight.grid.axis or 0)
             fitted, error = in_int8(weight, axis)
-            if exact and error:
+            if name in unfit or (exact and error):
                 self._constant(name, weight.real())
             else:
                 self._weight(name, fitted if exact else reaching_127(fitted, axis))
-        integer = {layer.name for layer in self.frozen.integer_layers()}
+        integer = {layer.name for layer in integers if self._reads_integers(layer)}
         for layer in self.frozen.layers:
             if layer.name in integer:
                 layer = self._fed_by_quantizer(layer)
@@ -128,6 +131,10 @@ class ProgramWriter:
                 self._with_bias(layer)
             else:
                 self._append(layer.kind, layer.inputs, layer.outputs, layer.attributes)
+
+    def _reads_integers(self, layer: Layer) -> bool:
+        quantizer = quantizer_of(layer.inputs[0], self.producers)
+        return bool(quantizer and quantizer.grid and _fits_int8(quantizer.grid))
 
     def _append(
         self,
@@ -178,7 +185,7 @@ class ProgramWriter:
     def _quantize(self, layer: Layer, grid: Grid) -> None:
         step = float(grid.step[0])
         source = layer.inputs[0]
-        if grid.qmin < -128 or grid.qmax > (255 if grid.qmin >= 0 else 127):
+        if not _fits_int8(grid):
             self._round(source, layer.name, grid)
             return
         if grid.qmax > _INT8_MAX:
@@ -252,6 +259,11 @@ class ProgramWriter:
         )
         write(self.scope, self.place, name, np.ascontiguousarray(value))
         return name
+
+
+def _fits_int8(grid: Grid) -> bool:
+    """Whether signed or unsigned 8 bits hold the integers, without a zero point."""
+    return grid.qmin >= -128 and grid.qmax <= (255 if grid.qmin >= 0 else 127)
 
 
 def _range(limit: int) -> dict[str, int]:

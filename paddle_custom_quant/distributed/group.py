@@ -23,7 +23,8 @@ SUM = {"ring_id": 0, "reduce_type": 0}
 
 # What Paddle makes of an error of Gloo or of its store: no more than this.
 _LOST = re.compile(r"^\s*std::exception|gloo|nccl|tcp_?store|connection (closed|reset)", re.I)
-_ERRORS: dict[bytes, type[Exception]] = {b"V": ValueError, b"O": OSError}
+# How an error of the first process is told to the others; the last stands for all other kinds.
+_ERRORS: dict[bytes, type[Exception]] = {b"V": ValueError, b"O": OSError, b"E": Exception}
 _DONE = b"="
 
 
@@ -96,7 +97,8 @@ class ProcessGroup:
         """What ``action`` returns in the first process, in all; the others do not call it.
 
         Raises:
-            ValueError, OSError: as the action did; in all processes.
+            ValueError, OSError: as the action did, in all processes; any other error of the
+                action is an Exception with its message in the others.
             ProcessLost: a process has ended.
         """
         if self.size == 1:
@@ -106,9 +108,10 @@ class ProcessGroup:
         if self.is_first:
             try:
                 answer = _DONE + action()
-            except (ValueError, OSError) as error:
+            except Exception as error:
                 failure = error
-                answer = (b"O" if isinstance(error, OSError) else b"V") + str(error).encode()
+                kinds = (kind for kind, held in _ERRORS.items() if isinstance(error, held))
+                answer = next(kinds) + str(error).encode()
         answer = self._sent(answer, 0)
         if failure is not None:
             raise failure

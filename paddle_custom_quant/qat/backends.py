@@ -106,11 +106,12 @@ class Backend:
         reason = self.reason_against(name)
         if reason:
             raise ValueError(reason)
-        for count in (bits, ends_bits, activation_bits or bits):
+        activation_bits = bits if activation_bits is None else activation_bits
+        for count in (bits, ends_bits, activation_bits):
             check_bits(count)
         weight = weight_quantizer(name, bits, self)
         signed, unsigned = (
-            activation_quantizer(name, activation_bits or bits, sign, self)
+            activation_quantizer(name, activation_bits, sign, self)
             for sign in (True, False)
         )
         weight_end = formed(AbsMax(ends_bits, per_channel=self.per_channel), self)
@@ -164,7 +165,7 @@ BACKENDS: dict[str, Backend] = {
         Backend("fbgemm", False, True, False, True, 2, _EVERY),
         # As measured: what runs on integers there and gives the trained program's results. oneDNN
         # rounds what an average pool returns to the steps of what it reads; OpenVINO adds in the
-        # convolution whatever the file says; ONNX Runtime adds integers alone.
+        # convolution what is left to it; ONNX Runtime adds integers alone.
         Backend("onednn", True, True, False, True, 1),
         Backend("onnxruntime", True, True, False, True, 2, _POOLING),
         Backend("openvino", True, True, False, True, 1, _POOLING),

@@ -109,8 +109,14 @@ def _shift(
         return op.input("Mean")[0], -1
     if op.type == "elementwise_add" and op.input("X") == [output]:
         name = op.input("Y")[0]
+        along = (1,) if makers[output].type in _INPUTS else (-1, 1)
         if name in makers and makers[name].type == "reshape2":
+            shape = list(block.var(name).shape)
+            if len(shape) != 4 or [shape[0], *shape[2:]] != [1, 1, 1]:
+                return "", 1
             name = makers[name].input("X")[0]
+        elif op.attr("axis") not in along:
+            return "", 1
         if block.var(name).persistable and len(readers[name]) == 1:
             return name, 1
     return "", 1

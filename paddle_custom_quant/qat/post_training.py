@@ -89,7 +89,10 @@ def quantize_post_training(
         )
     if any(op.type.endswith("_grad") for op in program.global_block().ops):
         raise ValueError("the program trains: pass the test program, clone(for_test=True).")
-    batches = [dict(batch) for batch in batches]
+    one = isinstance(batches, Mapping)
+    batches = [] if one else list(batches)
+    if one or not all(isinstance(batch, Mapping) for batch in batches):
+        raise TypeError("batches must be feeds of the program, such as [{'image': array}, ...].")
     place = place or paddle.CPUPlace()
     own = _copied(program, scope or static.global_scope(), place)
     net = program.clone(for_test=True)

@@ -53,10 +53,15 @@ def learn_rounding(
     nearest = np.round(u)
     others = tuple(axis for axis in range(weight.ndim) if axis != grid.axis)
     top = np.abs(weight).max(axis=others if grid.axis is not None else None, keepdims=True)
-    fixed = np.abs(weight) >= top
+    # Only where the range was taken from the extremes: there the top is a level.
+    edge = max(-grid.qmin, grid.qmax) * step
+    measured = np.isclose(edge, top, rtol=1e-5)
+    fixed = measured & (np.abs(weight) >= top)
 
     def values_on(q: np.ndarray) -> np.ndarray:
-        return np.where(fixed, weight, np.clip(q * step + offset, -top, top)).astype("float32")
+        values = q * step + offset
+        values = np.where(measured, np.clip(values, -top, top), values)
+        return np.where(fixed, weight, values).astype("float32")
 
     learner = _Learner(layer, weight, step, offset, down, place)
     by_nearest = learner.error(nearest - down, inputs)

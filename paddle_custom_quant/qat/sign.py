@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-_NOT_NEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "abs", "square", "exp"}
+_NOT_NEGATIVE = {
+    "relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "abs", "square", "exp",
+    "softplus",
+}
 # Not negative where none of their inputs is.
 _KEEPING = {
     "pool2d", "max_pool2d_with_index", "flatten_contiguous_range", "reshape2", "transpose2",
-    "dropout", "concat", "elementwise_add", "squeeze2", "unsqueeze2",
+    "dropout", "concat", "elementwise_add", "elementwise_mul", "squeeze2", "unsqueeze2",
+    "reduce_mean", "split", "slice", "nearest_interp_v2", "bilinear_interp_v2",
 }  # fmt: skip
 
 

@@ -154,7 +154,8 @@ class _OneSeed:
         seeds = [] if shared is None else [other for other in recipe.seeds if other != seed]
         self.others = [folder / f"seed-{other}" for other in seeds]
         if reuse is not None:
-            self.others.append(Path(reuse, f"seed-{self.float_seed}"))
+            same = Path(reuse, f"seed-{self.float_seed}")
+            self.others += [same, *sorted(set(Path(reuse).glob("seed-*")) - {same})]
         self.results: dict[str, StageResult] = {}
 
     def run(self) -> dict[str, Score]:

@@ -144,6 +144,7 @@ def test_learned_rounding_is_closer_than_the_nearest(trained):
         ({"setting": "tensort"}, ValueError, "did you mean 'tensorrt'"),
         ({"weights": 0}, ValueError, "between 1 and 16, got 0|between 2 and 16"),
         ({"activations": "8"}, TypeError, "must be an integer, got '8'"),
+        ({"activations": 0}, ValueError, "got 0"),
         ({"round_weights": -1}, ValueError, "round_weights must be .* got -1"),
     ],
 )
@@ -157,3 +158,26 @@ def test_without_batches_or_with_a_training_program(trained):
         pcq.quantize_post_training(trained.net.test, [], scope=trained.scope)
     with pytest.raises(ValueError, match="trains"):
         pcq.quantize_post_training(trained.net.train, trained.batches, scope=trained.scope)
+
+
+@pytest.mark.parametrize("setting", ["acl", "snpe", "fbgemm"])
+def test_zero_points_are_exported(trained, setting):
+    """Eight bits with a zero point: integers that only uint8 holds."""
+    pytest.importorskip("onnxruntime")
+    found = trained.quantize(setting)
+    pcq.deploy.round_biases(found.program, found.scope)
+    images = DATA.test.inputs(slice(120))
+    result = pcq.deploy.compare(
+        found.program, found.scope, images,
+        engines=["onnxruntime", "paddle", "paddle-onednn-int8"],
+    )  # fmt: skip
+    assert result.row("paddle").top1_agreement == 1
+    assert result.row("paddle-onednn-int8").top1_agreement > 0.97
+    row = result.row("onnxruntime")
+    assert row.top1_agreement > 0.99 and row.integer_layers == row.all_layers == 5
+
+
+@pytest.mark.parametrize("batches", [[np.zeros([2, 28])], {"image": np.zeros([2, 28])}])
+def test_batches_that_are_no_feeds(trained, batches):
+    with pytest.raises(TypeError, match="batches must be feeds"):
+        pcq.quantize_post_training(trained.net.test, batches, scope=trained.scope)

@@ -128,8 +128,9 @@ def _pair(norm: Any, block: Any, writers: dict[str, Any], readers: dict[str, Any
     layer, addition, reshape = writers.get(source), None, None
     if layer is not None and layer.type == "elementwise_add":
         reshape = writers.get(layer.input("Y")[0])
-        if _adds_bias(layer, reshape, block):
-            addition, layer = layer, writers.get(layer.input("X")[0])
+        before = writers.get(layer.input("X")[0])
+        if before is not None and _adds_bias(layer, reshape, before, block):
+            addition, layer = layer, before
     if layer is None or layer.type not in (*_CONVOLUTIONS, *_LINEAR):
         kind = layer.type if layer is not None else "an input of the program"
         return f"{kind} stands before it, no convolution or linear layer"
@@ -155,8 +156,13 @@ def _pair(norm: Any, block: Any, writers: dict[str, Any], readers: dict[str, Any
     return pair
 
 
-def _adds_bias(op: Any, reshape: Any, block: Any) -> bool:
-    if reshape is not None and reshape.type != "reshape2":
+def _adds_bias(op: Any, reshape: Any, layer: Any, block: Any) -> bool:
+    """Whether one number is added to each channel of what the layer writes."""
+    if reshape is not None:
+        shape = list(block.var(reshape.output("Out")[0]).shape)
+        if reshape.type != "reshape2" or len(shape) != 4 or [shape[0], *shape[2:]] != [1, 1, 1]:
+            return False
+    elif op.attr("axis") not in ((1,) if layer.type in _CONVOLUTIONS else (-1, 1)):
         return False
     bias = block.var((op.input("Y") if reshape is None else reshape.input("X"))[0])
     return bool(bias.persistable and len(bias.shape) == 1)
