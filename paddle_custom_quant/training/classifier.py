@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import static
 
+from ..qat.folding import Folding, fold_batch_norm
 from .models import NETS
 
 
@@ -24,6 +25,7 @@ class Classifier:
         label: int64 ``[-1, 1]``.
         logits: float32 ``[-1, classes]``.
         loss: mean cross entropy, a scalar; with smoothed labels if asked for.
+        folding: what was folded, if batch norm was.
     """
 
     startup: Any
@@ -33,6 +35,7 @@ class Classifier:
     label: str
     logits: str
     loss: str
+    folding: Folding | None = None
 
 
 def build_classifier(
@@ -45,6 +48,8 @@ def build_classifier(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
+    folding: int | None = None,
+    folding_delay: int | None = None,
 ) -> Classifier:
     """Write the programs of a net that is trained by Momentum.
 
@@ -59,9 +64,12 @@ def build_classifier(
         nesterov: look ahead.
         weight_decay: factor of the L2 penalty on every parameter.
         label_smoothing: part of the target that is spread over all classes.
+        folding: fold batch norm by this strategy (:func:`.fold_batch_norm`); the caller gives the
+            start values (:meth:`.Folding.start`).
+        folding_delay: of strategy 3, in steps.
 
     Raises:
-        ValueError: the net is not known.
+        ValueError: the net is not known, or has no batch norm to fold.
     """
     if net not in NETS:
         raise ValueError(f"the net must be one of {', '.join(NETS)}, got {net!r}.")
@@ -72,6 +80,9 @@ def build_classifier(
         channels, side, _ = shape
         logits = NETS[net](classes, channels, side)(image)
         test = train.clone(for_test=True)
+        folded = None
+        if folding is not None:
+            folded = fold_batch_norm(train, test, strategy=folding, delay=folding_delay)
         loss = F.cross_entropy(logits, label)
         if label_smoothing:
             uniform = paddle.mean(F.log_softmax(logits, axis=-1)) * -label_smoothing
@@ -79,4 +90,5 @@ def build_classifier(
         paddle.optimizer.Momentum(
             learning_rate, momentum, use_nesterov=nesterov, weight_decay=weight_decay or None
         ).minimize(loss)
-    return Classifier(startup, train, test, image.name, label.name, logits.name, loss.name)
+    names = (image.name, label.name, logits.name, loss.name)
+    return Classifier(startup, train, test, *names, folded)

@@ -6,9 +6,8 @@ one line on what is wrong where recipe, data or folder cannot be used.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -23,10 +22,10 @@ def train_command(
         Optional[Path], typer.Option(help="Folder for the results; output/<name> if left out.")
     ] = None,
     data: Annotated[
-        Optional[Path], typer.Option(help="CIFAR-10: its archive, or the folder of it.")
+        Optional[Path], typer.Option(help="CIFAR-10's archive or folder, MNIST's folder.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Let Paddle fetch CIFAR-10.")
+        bool, typer.Option("--download", help="Let Paddle fetch the images.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what the folder holds.")
@@ -48,6 +47,7 @@ def train_command(
         try:
             from ..distributed import process_group
             from ..keep_memory import keep_memory
+            from .data import load_images
             from .how import How
             from .progress import ImageBars
             from .recipe_file import load_recipe
@@ -61,7 +61,7 @@ def train_command(
             raise ValueError(
                 "several processes cannot download: fetch it first, name it by --data."
             )
-        images = _images(held.data.name, data, download)
+        images = load_images(held.data.name, data, download)
         folder = output or Path("output", held.title)
         keep_memory()
         bars = ImageBars()
@@ -80,26 +80,6 @@ def train_command(
     if failure is not None:
         typer.echo(" ".join(str(failure).split()), err=True)
         raise typer.Exit(1)
-
-
-def _images(name: str, path: Path | None, download: bool) -> Any:
-    from .data import download_cifar10, load_coloured_digits, read_cifar10
-
-    if name == "digits":
-        if path is not None or download:
-            raise ValueError("the recipe is for digits, which need no --data and no --download.")
-        return load_coloured_digits()
-    if download:
-        return download_cifar10()
-    root = os.environ.get("PCQ_DATA")
-    if path is None and root and Path(root, "cifar10").exists():
-        path = Path(root, "cifar10")
-    if path is None:
-        raise ValueError(
-            "the recipe is for CIFAR-10: name its archive or folder with --data, or let "
-            "--download fetch it."
-        )
-    return read_cifar10(path)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Callable
 
@@ -21,6 +22,7 @@ def insert_quantizers(
     weight: Any,
     activation: Any,
     gradient: Any = None,
+    op_types: Sequence[str] = LAYERS,
     optimizer: Callable[[], Any] | None = None,
 ) -> tuple[Any, Any]:
     """The training and the test program with quantizers.
@@ -32,12 +34,13 @@ def insert_quantizers(
         weight: quantizer, function or rule for weights.
         activation: the same for what layers read.
         gradient: the same for the gradients that enter layers' backward.
+        op_types: operators whose inputs are quantized.
         optimizer: returns the optimizer of the quantizers' parameters.
     """
     quantize = partial(
         quant_aware,
         place=executor.place,
-        config={"quantize_op_types": LAYERS},
+        config={"quantize_op_types": list(op_types)},
         scope=scope,
         weight_quantize_func=weight,
         act_quantize_func=activation,

@@ -6,6 +6,8 @@ from typing import Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..qat.backends import BACKENDS, backend
+from ..qat.forms import METHODS
 from .methods import ACTIVATION_METHODS, WEIGHT_METHODS
 from .models import NETS
 
@@ -21,11 +23,11 @@ class Part(BaseModel):
 class Data(Part):
     """Which images, and what is done to those that are trained on.
 
-    ``name``: ``cifar10``, or ``digits``, scikit-learn's in colour. The rest is as in
+    ``name``: ``cifar10``, ``mnist``, or ``digits``, scikit-learn's in colour. The rest is as in
     :class:`~paddle_custom_quant.training.data.Augmentation`.
     """
 
-    name: Literal["cifar10", "digits"] = "cifar10"
+    name: Literal["cifar10", "mnist", "digits"] = "cifar10"
     pad: int = Field(default=4, ge=0, le=16)
     flip: bool = True
     cutout: int = Field(default=0, ge=0, le=32)
@@ -162,6 +164,34 @@ class Quantizers(Part):
     rules: dict[str, Rule] = Field(default_factory=dict)
 
 
+class Hardware(Part):
+    """Quantizers in the form that a hardware setting takes, in place of :class:`Quantizers`.
+
+    ``setting``: a name for :func:`paddle_custom_quant.backend`. ``bits``: of weights and
+    activations; the first and the last layer have ``first_last_bits``. ``folding``: strategy of
+    :func:`paddle_custom_quant.fold_batch_norm`; batch norm stands alone if left out. Statistics are
+    frozen from ``quantized.freeze_bn`` on, which strategy 3 has as its delay.
+    """
+
+    setting: Literal[tuple(BACKENDS)]  # type: ignore[valid-type]
+    method: Literal[tuple(METHODS)]  # type: ignore[valid-type]
+    bits: int = Field(ge=2, le=16)
+    first_last_bits: int = Field(default=8, ge=2, le=16)
+    folding: Optional[int] = Field(default=None, ge=0, le=4)
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Hardware:
+        held = backend(self.setting)
+        reason = held.reason_against(self.method)
+        if reason:
+            raise ValueError(reason)
+        if self.folding is not None and not held.folds_batch_norm:
+            raise ValueError(
+                f"{self.setting} does not fold batch norm: leave folding out, got {self.folding}."
+            )
+        return self
+
+
 class Recipe(Part):
     """One training: a net, its data and up to four stages.
 
@@ -181,6 +211,7 @@ class Recipe(Part):
     control: bool = False
     quantized: Optional[Quantized] = None
     quantizers: Optional[Quantizers] = None
+    hardware: Optional[Hardware] = None
 
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
@@ -190,8 +221,14 @@ class Recipe(Part):
                 "quantizers.gradients is set without a stage that trains with them: gradient bits "
                 "act in training alone, give quantized.epochs or remove them."
             )
-        if (self.quantized is None) != (self.quantizers is None):
-            raise ValueError("quantized and quantizers belong together: give both or neither.")
+        given = [part for part in (self.quantizers, self.hardware) if part is not None]
+        if len(given) != (self.quantized is not None):
+            raise ValueError(
+                "quantized and quantizers belong together, or quantized and hardware: give both or "
+                "neither."
+            )
+        if self.hardware and self.quantized:
+            _check_statistics(self.hardware.folding, self.quantized)
         if self.control and not (self.quantized and self.quantized.epochs):
             raise ValueError("control trains as long as quantized does: give quantized.epochs.")
         if len(set(self.seeds)) < len(self.seeds) or not all(0 <= s < 2**31 for s in self.seeds):
@@ -205,7 +242,11 @@ class Recipe(Part):
         """What its file is called, without ``.yaml``: net, data, methods, bits, specialities."""
         parts = [self.net.lower(), self.data.name]
         held = self.quantizers
-        if held is None:
+        if self.hardware is not None:
+            form = self.hardware
+            parts += [form.method, f"w{form.bits}a{form.bits}", form.setting]
+            parts += [] if form.folding is None else [f"fold{form.folding}"]
+        elif held is None:
             parts.append("float")
         else:
             methods = dict.fromkeys([held.activations.method, held.weights.method])
@@ -214,3 +255,17 @@ class Recipe(Part):
             parts += ["power-of-two"] * held.power_of_two
         parts += ["constrained"] * (self.constrain is not None)
         return "_".join(parts)
+
+
+def _check_statistics(folding: int | None, stage: Quantized) -> None:
+    if folding is not None and stage.reestimate_bn:
+        raise ValueError(
+            f"reestimate_bn is {stage.reestimate_bn}, but batch norm is folded into weights that "
+            "were trained with its statistics: leave it out."
+        )
+    if folding in (0, 1, 2) and stage.freeze_bn is not None:
+        raise ValueError(
+            f"freeze_bn is {stage.freeze_bn:g}, but folding {folding} "
+            f"{'uses the statistics of the batch' if folding == 2 else 'has frozen statistics'}: "
+            "leave it out, or take folding 3 or 4."
+        )

@@ -12,6 +12,7 @@ from paddle import static
 
 from ..distributed import ProcessGroup, data_parallel
 from ..graph.marks import QUANTIZER_OPTIMIZER
+from ..qat.backends import backend
 from ..qat.calibrate import calibrate
 from ..qat.onednn import use_onednn
 from ..scope import read, write
@@ -102,6 +103,7 @@ def build_stage(
         ValueError: quantizers that do not fit the net.
     """
     group, optimizer = group or ProcessGroup(), recipe.optimizer
+    form = recipe.hardware if stage == QUANTIZED else None
     classifier = build_classifier(
         recipe.net,
         data.train.shape,
@@ -110,6 +112,8 @@ def build_stage(
         nesterov=optimizer.nesterov,
         weight_decay=optimizer.weight_decay,
         label_smoothing=recipe.label_smoothing,
+        folding=form and form.folding,
+        folding_delay=_delay(recipe, len(data.train)) if form and form.folding == 3 else None,
     )
     scope, executor = static.Scope(), static.Executor(paddle.CPUPlace())
     paddle.seed(seed)
@@ -117,6 +121,8 @@ def build_stage(
         executor.run(classifier.startup)
     if start is not None:
         set_values(start, scope, executor.place)
+    if classifier.folding is not None:
+        classifier.folding.start(scope, executor.place)
     train, test = classifier.train, classifier.test
     if stage == CONSTRAIN and recipe.constrain is not None:
         bounds = recipe.constrain
@@ -127,15 +133,12 @@ def build_stage(
             weight=clamp_weight(bounds.weights),
             activation=clamp_output(bounds.outputs),
         )
-    elif stage == QUANTIZED and recipe.quantizers is not None:
-        held = recipe.quantizers
+    elif stage == QUANTIZED and recipe.quantized is not None:
         train, test = insert_quantizers(
             classifier,
             scope,
             executor,
-            weight=recipe_rules.weights(held),
-            activation=recipe_rules.activations(held, classifier.test, classifier.image),
-            gradient=recipe_rules.gradients(held),
+            **_rules(recipe, classifier),
             optimizer=lambda: paddle.optimizer.Momentum(0.01, optimizer.momentum),
         )
     else:
@@ -148,6 +151,32 @@ def build_stage(
         feeds = ({classifier.image: data.train.inputs(chosen[part])} for chosen in order)
         calibrate(classifier.test, train, feeds, scope=scope, place=executor.place, group=group)
     return StagePrograms(classifier, train, test, scope, executor)
+
+
+def _rules(recipe: Recipe, classifier: Classifier) -> dict[str, Any]:
+    """Which quantizers go where."""
+    held, form = recipe.quantizers, recipe.hardware
+    if form is not None:
+        made = backend(form.setting).arguments(
+            form.method, form.bits, classifier.test, ends_bits=form.first_last_bits
+        )
+        return {
+            "weight": made["weight_quantize_func"],
+            "activation": made["act_quantize_func"],
+            "op_types": made["config"]["quantize_op_types"],
+        }
+    assert held is not None
+    return {
+        "weight": recipe_rules.weights(held),
+        "activation": recipe_rules.activations(held, classifier.test, classifier.image),
+        "gradient": recipe_rules.gradients(held),
+    }
+
+
+def _delay(recipe: Recipe, images: int) -> int | None:
+    """Steps after which folded statistics are frozen."""
+    epochs = recipe.quantized.freeze_bn if recipe.quantized is not None else None
+    return None if epochs is None else round(epochs * max(1, images // recipe.batch_size))
 
 
 __all__ = ["CONSTRAIN", "CONTROL", "FLOAT", "QUANTIZED", "StagePrograms", "build_stage"]

@@ -74,12 +74,22 @@ def _causes(programs: StagePrograms, stage: Quantized, recipe: Recipe) -> list[s
     tenth = recipe.float_stage.learning_rate / 10
     if stage.learning_rate > 1.0001 * tenth:
         found.append(f"a learning rate of {stage.learning_rate:g}, above a tenth of float's")
-    held = recipe.quantizers
-    if held is not None and "dorefa" in (held.weights.method, held.activations.method):
+    methods, bits = _methods_and_bits(recipe)
+    if "dorefa" in methods:
         found.append("DoReFa changes the scale of weights and activations, which training mends")
-    if held is not None and min(held.weights.bits, held.activations.bits) <= 3:
+    if bits <= 3:
         found.append("few bits")
     return found or ["start values of the quantizers: use more calibration batches"]
+
+
+def _methods_and_bits(recipe: Recipe) -> tuple[set[str], int]:
+    """What quantizes, and the fewest bits."""
+    if recipe.hardware is not None:
+        return {recipe.hardware.method}, recipe.hardware.bits
+    held = recipe.quantizers
+    assert held is not None
+    methods = {held.weights.method, held.activations.method}
+    return methods, min(held.weights.bits, held.activations.bits)
 
 
 def _worst(programs: StagePrograms, images: np.ndarray) -> str:
