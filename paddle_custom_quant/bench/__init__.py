@@ -1,0 +1,1 @@
+"""A grid of recipes, run cell by cell, with a table that anyone can repeat."""
