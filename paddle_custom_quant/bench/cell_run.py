@@ -15,7 +15,6 @@ import yaml
 from paddle import static
 
 from ..compat import legacy_static
-from ..deploy.storage import write_files
 from ..qat.onednn import use_onednn
 from ..qat.post_training import quantize_post_training
 from ..training.checkpoint import set_values, values_of

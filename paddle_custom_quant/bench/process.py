@@ -1,7 +1,7 @@
 """The process of one cell: ``python -m paddle_custom_quant.bench.process FOLDER NAME DATA REUSE``.
 
-``NAME`` is a cell's, or ``float_`` and a net. It ends with the process that started it; a second one
-for the same cell waits until the first is gone.
+``NAME`` is a cell's, or ``float_`` and a net. It ends with the process that started it; a second
+one for the same cell waits until the first is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from ..keep_memory import keep_memory
@@ -41,7 +42,8 @@ def main(root: str, name: str, data: str, reuse: str) -> None:
     suite = load_suite(folder.suite)
     work = folder.work(name)
     work.mkdir(parents=True, exist_ok=True)
-    how = How(workers=0, checkpoint_every=CHECKPOINT_EVERY, tell=lambda line: print(line, flush=True))
+    tell = partial(print, flush=True)
+    how = How(workers=0, checkpoint_every=CHECKPOINT_EVERY, tell=tell)
     with open(work / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         images = load_images(suite.recipe.data.name, data or None)

@@ -79,8 +79,8 @@ class Suite(Part):
             )
         if held.seeds != [0]:
             raise ValueError(
-                f"recipe.seeds is {held.seeds}: a suite has float.seed for the float net and seed in "
-                "its grid."
+                f"recipe.seeds is {held.seeds}: a suite has float.seed for the float net and seed "
+                "in its grid."
             )
         if self.grid is None and not self.cells:
             raise ValueError("there is nothing to run: give grid, cells or both.")
@@ -134,8 +134,8 @@ def check_same_suite(suite: Suite, path: Path) -> None:
     different = differences(*shared)
     if different:
         raise ValueError(
-            f"{path.parent} holds results of another suite: {'; '.join(different[:3])}. Name another "
-            "folder with --output."
+            f"{path.parent} holds results of another suite: {'; '.join(different[:3])}. Name "
+            "another folder with --output."
         )
 
 

@@ -6,8 +6,6 @@ its script shows it as text, and the page's policy lets no other script run.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 from importlib import resources
@@ -16,6 +14,7 @@ from typing import Any
 
 from .difference import Difference
 from .model import Model
+from .offline_page import filled, policy
 from .page_data import page_data
 from .summary import Summary
 
@@ -53,28 +52,17 @@ def _page(model: Model, content: dict[str, Any]) -> str:
     parts = [f"/*! dagre\n{licence}*/", _asset("dagre.min.js")]
     script = "\n".join([*parts, "(() => {", '"use strict";', *map(_asset, _SCRIPTS), "})();"])
     slots = {
-        "policy": f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}",
+        "policy": policy(script, style),
         "title": html.escape(f"{Path(model.source).name} - {model.kind}"),
         "style": style,
         "data": data.replace("<", "\\u003c").replace(">", "\\u003e"),
         "script": script,
     }
-    pieces = _asset("page.html").split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        filled += [slots[name], rest]
-    return "".join(filled)
+    return filled(_asset("page.html"), slots)
 
 
 def _asset(name: str) -> str:
     return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    """How a content security policy names an inline script or style."""
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 __all__ = ["render", "write_page"]

@@ -134,6 +134,24 @@ def _write_result(recipe: Recipe, result: RecipeResult, folder: Path) -> None:
     _write(folder / "result.txt", result.table() + "\n")
 
 
+def check_reusable(recipe: Recipe, data: Dataset, folder: str | Path) -> None:
+    """Raise ValueError unless a run's folder holds the float nets that a recipe starts from.
+
+    Args:
+        recipe: that is to start from them.
+        data: with which images.
+        folder: of the other run.
+    """
+    for seed in recipe.seeds:
+        one = _OneSeed(recipe, data, Path(folder), seed, How(), False, None)
+        held = Path(folder, f"seed-{one.float_seed}")
+        if Checkpoints(held, FLOAT, one.owner(FLOAT), one.how.tell).finished() is None:
+            raise ValueError(
+                f"{held} holds no finished float training: name the folder of a run of "
+                f"{recipe.net} with seed {one.float_seed}."
+            )
+
+
 class _OneSeed:
     def __init__(
         self,
@@ -160,7 +178,7 @@ class _OneSeed:
 
     def run(self) -> dict[str, Score]:
         for name, stage in self._stages():
-            owner = self._owner(name)
+            owner = self.owner(name)
             own = Checkpoints(self.folder, name, owner, self.how.tell, self.how.group)
             held = own.finished() if self.resume else None
             for other in [] if held or name == QUANTIZED else self.others:
@@ -217,7 +235,7 @@ class _OneSeed:
         checkpoints.finish(values, {"score": asdict(result), "rows": training.rows})
         return StageResult(values, result, training.rows)
 
-    def _owner(self, name: str) -> dict[str, Any]:
+    def owner(self, name: str) -> dict[str, Any]:
         """What the result of a stage depends on."""
         held = recipe_as_data(self.recipe)
         held.pop("seeds")
@@ -269,4 +287,4 @@ def _write(path: Path, text: str) -> None:
     write_files({path: text.encode()}, overwrite=True)
 
 
-__all__ = ["RecipeResult", "StageResult", "run_recipe"]
+__all__ = ["RecipeResult", "StageResult", "check_reusable", "run_recipe"]

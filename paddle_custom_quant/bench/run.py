@@ -1,0 +1,126 @@
+"""Run a suite: float nets first, then every cell that is not finished, then the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..deploy.storage import write_files
+from ..training.data import Dataset
+from ..training.recipe_run import check_reusable
+from .cells import PlannedCell, float_recipe
+from .folder import FLOAT_PREFIX, SuiteFolder
+from .local import run_local
+from .page import render, summary
+from .pictures import pictures
+from .results import Row, as_csv, as_json, as_markdown, collect
+from .suite import Suite, check_same_suite, suite_as_data, suite_as_text
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a suite runs on; it does not change a result, but for ``threads`` in the last bit.
+
+    Attributes:
+        jobs: processes at a time.
+        threads: of each.
+        data: where the images are; ``None`` for the default.
+        ray: address of a Ray cluster, ``"auto"`` for the one that is found or started here;
+            ``None`` for processes of this machine.
+    """
+
+    jobs: int = 1
+    threads: int = 1
+    data: Path | None = None
+    ray: str | None = None
+
+
+def run_suite(
+    suite: Suite,
+    cells: Sequence[PlannedCell],
+    images: Dataset,
+    root: Path,
+    where: Where,
+    tell: Callable[[str], None],
+    *,
+    title: str,
+    reuse: Path | None = None,
+) -> list[Row]:
+    """Run what is not finished, and write the tables of all.
+
+    Args:
+        suite: to run.
+        cells: its cells.
+        images: to check ``reuse`` with; every process reads its own.
+        root: folder for the results; it may hold some of the same suite.
+        where: on what.
+        tell: called with one line for each cell that ends.
+        title: of the page.
+        reuse: folder of a run that the float nets are taken from.
+
+    Raises:
+        ValueError: the folder is of another suite; the float net of ``reuse`` does not fit; Ray is
+            not installed or not reachable.
+        OSError: something could not be written.
+    """
+    folder = SuiteFolder(root)
+    check_same_suite(suite, folder.suite)
+    open_cells = [
+        cell for cell in cells if cell.recipe is not None and folder.result(cell.name) is None
+    ]
+    nets = list(dict.fromkeys(str(cell.cell.net) for cell in open_cells))
+    if reuse is not None:
+        for net in nets:
+            check_reusable(float_recipe(suite, net), images, reuse)
+    write_files({folder.suite: suite_as_text(suite).encode()}, overwrite=True)
+    failed: dict[str, str] = {}
+    data, taken = str(where.data or ""), str(reuse.resolve()) if reuse else ""
+    ended = run_local(
+        folder,
+        [f"{FLOAT_PREFIX}{net}" for net in nets],
+        jobs=where.jobs,
+        threads=where.threads,
+        data=data,
+        reuse=taken,
+        tell=tell,
+    )
+    ready = []
+    for cell in open_cells:
+        why = ended.get(f"{FLOAT_PREFIX}{cell.cell.net}")
+        if why is None:
+            ready.append(cell)
+        else:
+            failed[cell.name] = f"the float net was not trained: {why}"
+    try:
+        if where.ray is None:
+            names = [cell.name for cell in ready]
+            failed |= run_local(
+                folder, names, jobs=where.jobs, threads=where.threads, data=data, reuse="",
+                tell=tell,
+            )  # fmt: skip
+        elif ready:
+            from .ray_run import run_on_ray
+
+            failed |= run_on_ray(folder, ready, images, where.ray, where.threads, tell)
+    finally:
+        rows = collect(folder, cells, failed)
+        write_results(folder, suite, rows, title)
+    return rows
+
+
+def write_results(folder: SuiteFolder, suite: Suite, rows: Sequence[Row], title: str) -> None:
+    """Write the tables, the page and the pictures, all or none."""
+    drawn = pictures(rows)
+    texts = {
+        "results.csv": as_csv(rows),
+        "results.json": as_json(folder, suite_as_data(suite), rows),
+        "results.md": f"{summary(rows)}\n\n{as_markdown(rows)}",
+        "results.html": render(title, rows, drawn),
+    }
+    files = {folder.root / name: text.encode() for name, text in texts.items()}
+    files |= {folder.root / "pictures" / name: content for name, content in drawn.items()}
+    write_files(files, overwrite=True)
+
+
+__all__ = ["Where", "run_suite", "write_results"]
