@@ -1,7 +1,7 @@
 """The command ``bench``: run a suite.
 
 Leaves with code 0, with 1 where a cell failed, and with 2 and one line on what is wrong where
-suite, data, folder, float net or cluster cannot be used.
+suite, data, folder or float net cannot be used.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Annotated, Optional
 import typer
 
 from ..inspection.commands import one_line
-
-_RAY = "Run cells on a Ray cluster: its address, or auto for the one that is found or started here."
 
 
 def bench_command(
@@ -29,7 +27,6 @@ def bench_command(
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="Threads of each.", min=1)] = 1,
-    ray: Annotated[Optional[str], typer.Option(help=_RAY, metavar="ADDRESS")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="So many cells are meant.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an error comes from.")
@@ -57,7 +54,7 @@ def bench_command(
             cells,
             images,
             folder,
-            Where(jobs, threads, data, ray),
+            Where(jobs, threads, data),
             lambda line: typer.echo(line, err=True),
             title=suite.stem,
             reuse=reuse,

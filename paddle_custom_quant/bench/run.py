@@ -26,14 +26,11 @@ class Where:
         jobs: processes at a time.
         threads: of each.
         data: where the images are; ``None`` for the default.
-        ray: address of a Ray cluster, ``"auto"`` for the one that is found or started here;
-            ``None`` for processes of this machine.
     """
 
     jobs: int = 1
     threads: int = 1
     data: Path | None = None
-    ray: str | None = None
 
 
 def run_suite(
@@ -60,8 +57,7 @@ def run_suite(
         reuse: folder of a run that the float nets are taken from.
 
     Raises:
-        ValueError: the folder is of another suite; the float net of ``reuse`` does not fit; Ray is
-            not installed or not reachable.
+        ValueError: the folder is of another suite, or the float net of ``reuse`` does not fit.
         OSError: something could not be written.
     """
     folder = SuiteFolder(root)
@@ -89,20 +85,13 @@ def run_suite(
     for cell in open_cells:
         why = ended.get(f"{FLOAT_PREFIX}{cell.cell.net}")
         if why is None:
-            ready.append(cell)
+            ready.append(cell.name)
         else:
             failed[cell.name] = f"the float net was not trained: {why}"
     try:
-        if where.ray is None:
-            names = [cell.name for cell in ready]
-            failed |= run_local(
-                folder, names, jobs=where.jobs, threads=where.threads, data=data, reuse="",
-                tell=tell,
-            )  # fmt: skip
-        elif ready:
-            from .ray_run import run_on_ray
-
-            failed |= run_on_ray(folder, ready, images, where.ray, where.threads, tell)
+        failed |= run_local(
+            folder, ready, jobs=where.jobs, threads=where.threads, data=data, reuse="", tell=tell
+        )
     finally:
         rows = collect(folder, cells, failed)
         write_results(folder, suite, rows, title)

@@ -56,7 +56,9 @@ def test_a_recipe_that_is_quantized_already(tmp_path):
         load_suite(write(tmp_path / "a.yaml", recipe=recipe))
 
 
-@pytest.mark.parametrize(("text", "message"), [("[1]", "a suite is a mapping"), ("a: [", "no YAML")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("[1]", "a suite is a mapping"), ("a: [", "no YAML")]
+)
 def test_files_that_are_no_suite(tmp_path, text, message):
     path = tmp_path / "a.yaml"
     path.write_text(text)
