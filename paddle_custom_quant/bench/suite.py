@@ -127,11 +127,11 @@ def check_same_suite(suite: Suite, path: Path) -> None:
     """
     if not path.exists():
         return
-    shared = [
+    held, own = (
         {key: suite_as_data(s)[key] for key in ("recipe", "quantized")}
         for s in (load_suite(path), suite)
-    ]
-    different = differences(*shared)
+    )
+    different = differences(held, own)
     if different:
         raise ValueError(
             f"{path.parent} holds results of another suite: {'; '.join(different[:3])}. Name "

@@ -112,7 +112,7 @@ def build_stage(
         nesterov=optimizer.nesterov,
         weight_decay=optimizer.weight_decay,
         label_smoothing=recipe.label_smoothing,
-        folding=form and form.folding,
+        folding=form.folding if form else None,
         folding_delay=_delay(recipe, len(data.train)) if form and form.folding == 3 else None,
     )
     scope, executor = static.Scope(), static.Executor(paddle.CPUPlace())

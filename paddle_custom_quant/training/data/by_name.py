@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .cifar10 import download_cifar10, read_cifar10
@@ -11,7 +12,7 @@ from .images import Dataset
 from .mnist import download_mnist, read_mnist
 
 # Name in the user's words, reader, download.
-_SOURCES = {
+_SOURCES: dict[str, tuple[str, Callable[..., Dataset], Callable[[], Dataset]]] = {
     "cifar10": ("CIFAR-10: name its archive or folder", read_cifar10, download_cifar10),
     "mnist": ("MNIST: name the folder of its four files", read_mnist, download_mnist),
 }

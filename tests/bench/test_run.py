@@ -1,0 +1,180 @@
+"""Suites in processes of their own: one that nothing disturbs, and others that something does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from paddle_custom_quant.bench.cell_run import LOG, RECIPE, RESULT
+from paddle_custom_quant.bench.published import problems
+from paddle_custom_quant.cli import app
+from tests.bench.tiny_suite import write
+
+# PCQ_KILLS=10 is the long form.
+KILLS = int(os.environ.get("PCQ_KILLS") or 1)
+PROVEN, ACADEMIC = (
+    f"lenetbn_digits_lsq_w4a4_{name}_seed0" for name in ("tensorrt_fold4", "academic")
+)
+REFUSED = "lenetbn_digits_apot_w4a4_tensorrt_fold4_seed0"
+CELLS = [
+    {"method": "lsq", "bits": 4, "setting": "tensorrt"},
+    {"method": "lsq", "bits": 4, "setting": "academic"},
+    {"method": "apot", "bits": 4, "setting": "tensorrt"},
+]
+
+
+def arguments(folder, options, changes):
+    path = write(folder / "a.yaml", **{"grid": None, "cells": CELLS, **changes})
+    return ["bench", str(path), "--output", str(folder / "out"), *options]
+
+
+def start(folder, *options):
+    command = [sys.executable, "-m", "paddle_custom_quant.cli", *arguments(folder, options, {})]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def run(folder, *options, code=0, **changes):
+    done = CliRunner().invoke(app, arguments(folder, options, changes))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A suite that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    print(run(folder))
+    return folder / "out"
+
+
+def table(folder):
+    return (folder / "results.csv").read_text()
+
+
+def rows(folder):
+    return {row["name"]: row for row in csv.DictReader(table(folder).splitlines())}
+
+
+def test_rows_say_what_came_of_each_cell(whole):
+    held = rows(whole)
+    assert list(held) == [PROVEN, ACADEMIC, REFUSED]
+    assert [row["status"] for row in held.values()] == ["finished", "finished", "not trained"]
+    assert held[PROVEN]["deployable"] == "True" and not held[PROVEN]["reason"]
+    assert float(held[PROVEN]["top1_agreement"]) >= 0.995
+    assert "of papers" in held[ACADEMIC]["reason"]
+    assert "sums of powers of two" in held[REFUSED]["reason"]
+    assert {row["float_top1"] for row in held.values() if row["float_top1"]} == {
+        held[PROVEN]["float_top1"]
+    }
+    assert problems(whole) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (f"cells/{PROVEN}/{RECIPE}", lambda t: t.replace("bits: 4", "bits: 2"), "another hash"),
+        (f"cells/{PROVEN}/{LOG}", lambda t: t.replace("float", "flaot"), "another hash"),
+        (f"cells/{PROVEN}/{RESULT}", lambda t: t.replace('"top1": ', '"top1": 1'), "lost"),
+        (f"cells/{PROVEN}/{RESULT}", lambda t: t.replace(PROVEN, ACADEMIC), "another cell"),
+        (f"cells/{ACADEMIC}/{LOG}", None, "log.jsonl is missing"),
+        ("results.csv", lambda t: t.replace("finished", "done"), "does not agree"),
+        ("results.md", None, "results.md is missing"),
+        ("suite.yaml", lambda t: t.replace("bits: 4", "bits: 3"), "there is no result"),
+    ],
+)
+def test_results_that_do_not_agree_are_found(whole, tmp_path, name, change, told):
+    shutil.copytree(whole, tmp_path / "copy", ignore=shutil.ignore_patterns("work"))
+    assert problems(tmp_path / "copy") == []
+    path = tmp_path / "copy" / name
+    if change is None:
+        path.unlink()
+    else:
+        changed = change(path.read_text())
+        assert changed != path.read_text()
+        path.write_text(changed)
+    assert told in " ".join(problems(tmp_path / "copy"))
+
+
+def test_a_cell_run_again_is_the_same_bit_for_bit_and_finished_ones_are_skipped(whole, tmp_path):
+    copy = tmp_path / "out"
+    shutil.copytree(whole, copy)
+    kept = (copy / "cells" / ACADEMIC / RESULT).stat().st_mtime_ns
+    shutil.rmtree(copy / "cells" / PROVEN)
+    shutil.rmtree(copy / "work" / PROVEN)
+    told = run(tmp_path)
+    assert f"1 of 1: {PROVEN}" in told and "1 of 1: float_LeNetBN" in told
+    assert table(copy) == table(whole)  # with the hash of all values
+    for name in (RECIPE, LOG):
+        ours, theirs = ((f / "cells" / PROVEN / name).read_bytes() for f in (copy, whole))
+        assert ours == theirs
+    assert (copy / "cells" / ACADEMIC / RESULT).stat().st_mtime_ns == kept
+
+
+def test_killed_and_continued_gives_the_table_of_an_uninterrupted_run(whole, tmp_path, rng):
+    for _ in range(KILLS):
+        process = start(tmp_path, "--jobs", "2")
+        work = tmp_path / "out" / "work"
+        moment = f"{rng.choice([PROVEN, ACADEMIC])}/seed-0/quantized-*"
+        while process.poll() is None and not list(work.glob(moment)):
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 1)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run(tmp_path)
+    assert table(tmp_path / "out") == table(whole)
+    assert problems(tmp_path / "out") == []
+
+
+def test_a_cell_that_fails_is_a_row_with_its_reason(whole, tmp_path):
+    wide = {"method": "dorefa", "bits": 4, "setting": "academic"}
+    stage = {"epochs": 0.1, "learning_rate": 1e30}
+    told = run(tmp_path, "--reuse", str(whole / "work" / "float_LeNetBN"), code=1,
+               cells=[wide], quantized=stage)  # fmt: skip
+    (row,) = rows(tmp_path / "out").values()
+    assert row["status"] == "failed" and "diverged" in row["reason"] and "failed" in told
+    assert problems(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"quantized": {"epochs": 0.2, "learning_rate": 0.01}}, (), "results of another suite"),
+        ({}, ("--data", "x"), "need no --data"),
+        ({"cells": [{**CELLS[0], "method": "lqs"}]}, (), "did you mean 'lsq'?"),
+    ],
+)
+def test_wrong_input_is_one_line(whole, tmp_path, changes, options, message):
+    shutil.copytree(whole, tmp_path / "out", ignore=shutil.ignore_patterns("work"))
+    told = run(tmp_path, *options, code=2, **changes)
+    assert message in told and len(told.strip().splitlines()) == 1
+    assert table(tmp_path / "out") == table(whole)
+
+
+def test_a_float_net_that_does_not_fit(whole, tmp_path):
+    other = {**CELLS[1], "net": "LeNet"}
+    folder = str(whole / "work" / "float_LeNetBN")
+    told = run(tmp_path, "--reuse", folder, code=2, cells=[other])
+    assert "net was 'LeNetBN' there and is 'LeNet' here" in told
+    told = run(tmp_path, "--reuse", str(tmp_path), code=2)
+    assert "holds no finished float training" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_everything_is_in_the_json(whole):
+    held = json.loads((whole / "results.json").read_text())
+    first = held["cells"][0]["cell"]
+    assert held["suite"]["recipe"]["net"] == "LeNetBN"
+    assert {"paddle", "numpy", "python"} <= set(first["versions"])
+    assert first["seeds"] == {"float": 0, "cell": 0}
+    assert set(first["sha256"]) == {RECIPE, LOG, "values"}
