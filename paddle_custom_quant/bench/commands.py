@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ..inspection.commands import one_line
+from ..command_errors import extra, one_line
 
 
 def bench_command(
@@ -28,23 +28,18 @@ def bench_command(
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="Threads of each.", min=1)] = 1,
     yes: Annotated[bool, typer.Option("--yes", help="So many cells are meant.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where an error comes from.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
     """Train a grid of cells from one float net; what is finished is kept, the rest goes on."""
     failed = 0
     with one_line(debug):
-        try:
+        with extra("bench"):
             from ..training.data import load_images
             from .cells import planned_cells
             from .page import summary
             from .results import FAILED
             from .run import Where, run_suite
             from .suite import load_suite
-        except ModuleNotFoundError as error:
-            what = f"bench needs {error.name}: pip install paddle-custom-quant[bench]"
-            raise ValueError(what) from None
         held = load_suite(suite)
         cells = planned_cells(held, yes)
         images = load_images(held.recipe.data.name, data)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from ..inspection.commands import one_line
+from ..command_errors import one_line
 
 _MODEL = "A trained, quantized test program as paddle.static.save wrote it (.pdmodel, .pdparams)."
 ModelPath = Annotated[Path, typer.Argument(help=_MODEL, show_default=False)]

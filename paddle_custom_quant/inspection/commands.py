@@ -7,17 +7,13 @@ wrong where a model cannot be read.
 from __future__ import annotations
 
 import json
-import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import numpy as np
 import typer
 
+from ..command_errors import one_line
 from .check import check as check_model
 from .difference import compare
 from .page import write_page
@@ -91,22 +87,4 @@ def _print(content: Any) -> None:
     typer.echo(content if isinstance(content, str) else json.dumps(content, indent=2))
 
 
-@contextmanager
-def one_line(debug: bool) -> Iterator[None]:
-    """Turn an error into one line and exit code 2."""
-    try:
-        # Values from a damaged file overflow; that is no news to the reader.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Exception as error:  # whatever a file leads to, the user gets one line
-        if debug:
-            traceback.print_exc()
-        text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.filename:
-            text = f"{error.filename}: {error.strerror}"
-        typer.echo(printable(text), err=True)
-        raise typer.Exit(2) from None
-
-
-__all__ = ["check_command", "diff_command", "inspect_command", "one_line", "register"]
+__all__ = ["check_command", "diff_command", "inspect_command", "register"]

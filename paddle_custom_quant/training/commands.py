@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ..inspection.commands import one_line
+from ..command_errors import extra, one_line
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 
@@ -44,7 +44,7 @@ def train_command(
     """Train what a recipe describes, stage by stage; a run that was ended can go on."""
     failure: Exception | None = None
     with one_line(debug):
-        try:
+        with extra("train"):
             from ..distributed import process_group
             from ..keep_memory import keep_memory
             from .data import load_images
@@ -52,9 +52,6 @@ def train_command(
             from .progress import ImageBars
             from .recipe_file import load_recipe
             from .recipe_run import run_recipe
-        except ModuleNotFoundError as error:
-            what = f"train needs {error.name}: pip install paddle-custom-quant[train]"
-            raise ValueError(what) from None
         held = load_recipe(recipe)
         group = process_group()
         if download and group.size > 1:
