@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from ..quantizers import AbsMax, MovingAverageAbsMax, Quantizer
 from ..quantizers.base import check_bits
 from ..target import Target
 from .additions import fused_operands
-from .forms import activation_quantizer, formed, method, weight_quantizer
+from .forms import activation_quantizer, formed, method, named, weight_quantizer
 from .rules import FirstLast, Rule
 from .sign import never_negative
 
@@ -111,8 +110,7 @@ class Backend:
             check_bits(count)
         weight = weight_quantizer(name, bits, self)
         signed, unsigned = (
-            activation_quantizer(name, activation_bits, sign, self)
-            for sign in (True, False)
+            activation_quantizer(name, activation_bits, sign, self) for sign in (True, False)
         )
         weight_end = formed(AbsMax(ends_bits, per_channel=self.per_channel), self)
         by_sign = _BySign(program, signed, unsigned)
@@ -182,11 +180,7 @@ def backend(name: str) -> Backend:
     Raises:
         ValueError: there is none; near names are offered.
     """
-    if name in BACKENDS:
-        return BACKENDS[name]
-    near = difflib.get_close_matches(str(name).lower(), BACKENDS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"no setting is called {name!r}; {hint}Known: {', '.join(BACKENDS)}.")
+    return named("setting", name, BACKENDS)
 
 
 __all__ = ["BACKENDS", "Backend", "backend"]

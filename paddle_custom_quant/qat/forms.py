@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ..quantizers import (
     DSQ,
@@ -30,6 +31,8 @@ from ..quantizers import (
 
 if TYPE_CHECKING:
     from .backends import Backend
+
+_Held = TypeVar("_Held")
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,16 @@ def method(name: str) -> Method:
     Raises:
         ValueError: there is none; near names are offered.
     """
-    if name in METHODS:
-        return METHODS[name]
-    near = difflib.get_close_matches(str(name).lower(), METHODS, n=3, cutoff=0.4)
+    return named("method", name, METHODS)
+
+
+def named(kind: str, name: str, table: Mapping[str, _Held]) -> _Held:
+    """The entry of this name; a ValueError that offers near names if there is none."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name).lower(), table, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"no method is called {name!r}; {hint}Known: {', '.join(METHODS)}.")
+    raise ValueError(f"no {kind} is called {name!r}; {hint}Known: {', '.join(table)}.")
 
 
 def weight_quantizer(name: str, bits: int, backend: Backend) -> Quantizer:
@@ -148,4 +156,12 @@ def formed(quantizer: Any, backend: Backend) -> Any:
     return quantizer
 
 
-__all__ = ["METHODS", "Method", "activation_quantizer", "formed", "method", "weight_quantizer"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "activation_quantizer",
+    "formed",
+    "method",
+    "named",
+    "weight_quantizer",
+]

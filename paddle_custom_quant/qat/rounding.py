@@ -121,9 +121,7 @@ class _Learner:
                 found.append(float(value) * len(fed["x"]))
         return sum(found) / len(inputs)
 
-    def learn(
-        self, part: np.ndarray, inputs: np.ndarray, steps: int, unit: float
-    ) -> np.ndarray:
+    def learn(self, part: np.ndarray, inputs: np.ndarray, steps: int, unit: float) -> np.ndarray:
         """Positive where rounding up is better; ``part`` is where each weight starts, 0 to 1."""
         start = -np.log((_HIGH - _LOW) / (np.clip(part, 1e-3, 1 - 1e-3) - _LOW) - 1)
         random = np.random.default_rng(0)

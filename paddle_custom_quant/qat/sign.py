@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 _NOT_NEGATIVE = {
-    "relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "abs", "square", "exp",
-    "softplus",
-}
+    "relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "abs", "square", "exp",
+}  # fmt: skip
 # Not negative where none of their inputs is.
 _KEEPING = {
     "pool2d", "max_pool2d_with_index", "flatten_contiguous_range", "reshape2", "transpose2",
