@@ -16,29 +16,34 @@ EXTRAS ?= demo,test,lint
 VENV := .venv
 VENV26 := .venv-paddle26
 DEPENDENCIES := requirements.txt pyproject.toml .ci/environment
+# One for each choice of extras: what was installed with fewer is completed.
+comma := ,
+STAMP := .installed-$(subst $(comma),-,$(EXTRAS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-paddle26 lint clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/$(STAMP)
 	$(VENV)/bin/python demos/mnist.py $(ARGS)
 
-test: $(VENV)/.installed
+test: $(VENV)/$(STAMP)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-test-paddle26: $(VENV26)/.installed
+test-paddle26: $(VENV26)/$(STAMP)
 	$(VENV26)/bin/python -m pytest $(ARGS)
 
-lint: $(VENV)/.installed
+lint: $(VENV)/$(STAMP)
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m mypy
 
 clean:
 	rm -rf $(VENV) $(VENV26) output
 
-$(VENV)/.installed: $(DEPENDENCIES)
+$(VENV)/$(STAMP): $(DEPENDENCIES)
 	@.ci/environment $(VENV) "$(PYTHON)" $(EXTRAS)
+	@touch $@
 
-$(VENV26)/.installed: $(DEPENDENCIES) requirements-paddle26.txt
+$(VENV26)/$(STAMP): $(DEPENDENCIES) requirements-paddle26.txt
 	@.ci/environment $(VENV26) "$(PYTHON)" $(EXTRAS) -c requirements-paddle26.txt
+	@touch $@
