@@ -16,7 +16,8 @@ from typing import Any
 import paddle_custom_quant as pcq  # isort: skip
 import numpy as np
 import paddle
-from deployment import INTEGER_ENGINES, METHODS, NETS, Net, quantize_with
+from deployment import INTEGER_ENGINES
+from deployment_nets import METHODS, NETS, Net, quantize_with
 from paddle import static
 
 from paddle_custom_quant.deploy import compare, freeze
