@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 from typer.testing import CliRunner
@@ -70,8 +71,11 @@ def test_rows_say_what_came_of_each_cell(whole):
     held = rows(whole)
     assert list(held) == [PROVEN, ACADEMIC, REFUSED]
     assert [row["status"] for row in held.values()] == ["finished", "finished", "not trained"]
-    assert held[PROVEN]["deployable"] == "True" and not held[PROVEN]["reason"]
-    assert float(held[PROVEN]["top1_agreement"]) >= 0.995
+    if all(map(find_spec, ("onnx", "onnxruntime"))):
+        assert held[PROVEN]["deployable"] == "True" and not held[PROVEN]["reason"]
+        assert float(held[PROVEN]["top1_agreement"]) >= 0.995
+    else:
+        assert held[PROVEN]["deployable"] == "False" and "onnx" in held[PROVEN]["reason"]
     assert "of papers" in held[ACADEMIC]["reason"]
     assert "sums of powers of two" in held[REFUSED]["reason"]
     assert {row["float_top1"] for row in held.values() if row["float_top1"]} == {
