@@ -7,11 +7,28 @@ suite, data, folder or float net cannot be used.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from ..command_errors import extra, one_line
+
+_AUTO = "auto"
+
+
+class _OptionalAddress(TyperCommand):
+    """``--ray`` may stand without its address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give it the address that stands for this machine's cluster."""
+        alone = [
+            i for i, word in enumerate(args)
+            if word == "--ray" and (i + 1 == len(args) or args[i + 1].startswith("-"))
+        ]  # fmt: skip
+        return super().parse_args(
+            ctx, [f"--ray={_AUTO}" if i in alone else word for i, word in enumerate(args)]
+        )
 
 
 def bench_command(
@@ -25,8 +42,17 @@ def bench_command(
     reuse: Annotated[
         Optional[Path], typer.Option(help="Folder of a run that the float net is taken from.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 1,
+    jobs: Annotated[
+        Optional[int], typer.Option(help="Processes at a time; 1 if left out.", min=1)
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each.", min=1)] = 1,
+    ray: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Run on a Ray cluster: HOST:PORT, or that of this machine if left out.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="So many cells are meant.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
@@ -40,6 +66,11 @@ def bench_command(
             from .results import FAILED
             from .run import Where, run_suite
             from .suite import load_suite
+        if ray is not None:
+            with extra("ray"):
+                import ray as _ray  # noqa: F401
+            if jobs is not None:
+                raise ValueError("--jobs is of this machine: a Ray cluster runs what fits on it.")
         held = load_suite(suite)
         cells = planned_cells(held, yes)
         images = load_images(held.recipe.data.name, data)
@@ -49,7 +80,7 @@ def bench_command(
             cells,
             images,
             folder,
-            Where(jobs, threads, data),
+            Where(jobs or 1, threads, data, ray),
             lambda line: typer.echo(line, err=True),
             title=suite.stem,
             reuse=reuse,
@@ -62,7 +93,7 @@ def bench_command(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("bench")(bench_command)
+    app.command("bench", cls=_OptionalAddress)(bench_command)
 
 
 __all__ = ["bench_command", "register"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..deploy.storage import write_files
 from ..training.data import Dataset
@@ -23,14 +26,16 @@ class Where:
     """What a suite runs on; it does not change a result, but for ``threads`` in the last bit.
 
     Attributes:
-        jobs: processes at a time.
+        jobs: processes at a time, on this machine.
         threads: of each.
         data: where the images are; ``None`` for the default.
+        ray: address of a Ray cluster to run on, in place of this machine.
     """
 
     jobs: int = 1
     threads: int = 1
     data: Path | None = None
+    ray: str | None = None
 
 
 def run_suite(
@@ -57,7 +62,8 @@ def run_suite(
         reuse: folder of a run that the float nets are taken from.
 
     Raises:
-        ValueError: the folder is of another suite, or the float net of ``reuse`` does not fit.
+        ValueError: the folder is of another suite, the float net of ``reuse`` does not fit, or no
+            Ray cluster answers.
         OSError: something could not be written.
     """
     folder = SuiteFolder(root)
@@ -70,32 +76,35 @@ def run_suite(
         for net in nets:
             check_reusable(float_recipe(suite, net), images, reuse)
     write_files({folder.suite: suite_as_text(suite).encode()}, overwrite=True)
-    failed: dict[str, str] = {}
-    data, taken = str(where.data or ""), str(reuse.resolve()) if reuse else ""
-    ended = run_local(
-        folder,
-        [f"{FLOAT_PREFIX}{net}" for net in nets],
-        jobs=where.jobs,
-        threads=where.threads,
-        data=data,
-        reuse=taken,
-        tell=tell,
-    )
-    ready = []
-    for cell in open_cells:
-        why = ended.get(f"{FLOAT_PREFIX}{cell.cell.net}")
-        if why is None:
-            ready.append(cell.name)
-        else:
-            failed[cell.name] = f"the float net was not trained: {why}"
-    try:
-        failed |= run_local(
-            folder, ready, jobs=where.jobs, threads=where.threads, data=data, reuse="", tell=tell
-        )
-    finally:
-        rows = collect(folder, cells, failed)
-        write_results(folder, suite, rows, title)
+    with _runner(where) as run:
+        reused = str(reuse.resolve()) if reuse else ""
+        ended = run(folder, [f"{FLOAT_PREFIX}{net}" for net in nets], reuse=reused, tell=tell)
+        failed, ready = {}, []
+        for cell in open_cells:
+            why = ended.get(f"{FLOAT_PREFIX}{cell.cell.net}")
+            if why is None:
+                ready.append(cell.name)
+            else:
+                failed[cell.name] = f"the float net was not trained: {why}"
+        try:
+            failed |= run(folder, ready, reuse="", tell=tell)
+        finally:
+            rows = collect(folder, cells, failed)
+            write_results(folder, suite, rows, title)
     return rows
+
+
+@contextmanager
+def _runner(where: Where) -> Iterator[Callable[..., dict[str, str]]]:
+    """What runs cells, as :func:`run_local` does."""
+    given: dict[str, Any] = {"threads": where.threads, "data": str(where.data or "")}
+    if where.ray is None:
+        yield partial(run_local, jobs=where.jobs, **given)
+        return
+    from . import ray_cluster
+
+    with ray_cluster.connected(where.ray):
+        yield partial(ray_cluster.run_on_ray, **given)
 
 
 def write_results(folder: SuiteFolder, suite: Suite, rows: Sequence[Row], title: str) -> None:

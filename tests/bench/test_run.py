@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 
 import pytest
-from typer.testing import CliRunner
 
 from paddle_custom_quant.bench.cell_run import LOG, RECIPE, RESULT
 from paddle_custom_quant.bench.published import problems
-from paddle_custom_quant.cli import app
-from tests.bench.tiny_suite import write
+from tests.bench.tiny_suite import ACADEMIC, CELLS, PROVEN, REFUSED, rows, run, start, table
 
 # PCQ_KILLS=10 is the long form.
 KILLS = int(os.environ.get("PCQ_KILLS") or 1)
-PROVEN, ACADEMIC = (
-    f"lenetbn_digits_lsq_w4a4_{name}_seed0" for name in ("tensorrt_fold4", "academic")
-)
-REFUSED = "lenetbn_digits_apot_w4a4_tensorrt_fold4_seed0"
-CELLS = [
-    {"method": "lsq", "bits": 4, "setting": "tensorrt"},
-    {"method": "lsq", "bits": 4, "setting": "academic"},
-    {"method": "apot", "bits": 4, "setting": "tensorrt"},
-]
-
-
-def arguments(folder, options, changes):
-    path = write(folder / "a.yaml", **{"grid": None, "cells": CELLS, **changes})
-    return ["bench", str(path), "--output", str(folder / "out"), *options]
-
-
-def start(folder, *options):
-    command = [sys.executable, "-m", "paddle_custom_quant.cli", *arguments(folder, options, {})]
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def run(folder, *options, code=0, **changes):
-    done = CliRunner().invoke(app, arguments(folder, options, changes))
-    assert done.exit_code == code, done.output
-    return done.output
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A suite that nothing interrupts."""
-    folder = tmp_path_factory.mktemp("whole")
-    print(run(folder))
-    return folder / "out"
-
-
-def table(folder):
-    return (folder / "results.csv").read_text()
-
-
-def rows(folder):
-    return {row["name"]: row for row in csv.DictReader(table(folder).splitlines())}
 
 
 def test_rows_say_what_came_of_each_cell(whole):

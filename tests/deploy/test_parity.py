@@ -81,6 +81,7 @@ def test_unknown_engine_is_refused(net, frozen, batch):
 
 
 def test_export_and_compare_commands(saved, pictures, tmp_path):
+    pytest.importorskip("onnx")
     done = run("export", saved, tmp_path / "out" / "m", "--formats", "paddle,onnx")
     assert done.exit_code == 0, done.output
     assert "5 of 5 layers are integers" in done.output
@@ -110,6 +111,7 @@ def test_truncated_program_is_one_line(saved, pictures, tmp_path, suffix):
 def test_truncated_export_is_one_line_and_the_process_survives(
     saved, pictures, tmp_path, engine, suffix
 ):
+    pytest.importorskip("onnx")
     assert run("export", saved, tmp_path / "m").exit_code == 0
     file = tmp_path / f"m{suffix}"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

@@ -1,0 +1,14 @@
+"""A suite that nothing interrupts, run once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.tiny_suite import run
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    print(run(folder))
+    return folder / "out"
