@@ -6,7 +6,7 @@ a tensor. Any of them goes with any method that has a range.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,4 +159,13 @@ def _step(low: float, high: float, quantizer: Quantizer) -> float:
     return max(high / max(quantizer.qmax, 1), below, 1e-30)
 
 
-__all__ = ["KL", "MSE", "MinMax", "MovingAverage", "Observer", "Percentile"]
+OBSERVERS: dict[str, Callable[[], Observer]] = {
+    "min-max": MinMax,
+    "moving-average": MovingAverage,
+    "percentile": Percentile,
+    "mse": MSE,
+    "kl": KL,
+}
+
+
+__all__ = ["KL", "MSE", "OBSERVERS", "MinMax", "MovingAverage", "Observer", "Percentile"]

@@ -8,13 +8,10 @@ from typing import Any, Callable
 from ..qat.rules import FirstLast, PerLayer
 from ..quantizers import LSQ, PACT, DoReFaActivation, DoReFaWeight
 
+# With the multiplier detached, a gradient through the divisor alone would push the scale.
+_rescaled = partial(DoReFaWeight, rescale=True, detach_max=True)
 
-def _rescaled(bits: int) -> DoReFaWeight:
-    # With the multiplier detached, a gradient through the divisor alone would push the scale.
-    return DoReFaWeight(bits, rescale=True, detach_max=True)
-
-
-WEIGHT_METHODS: dict[str, Callable[[int], Any]] = {
+WEIGHT_METHODS: dict[str, Callable[..., Any]] = {
     "dorefa": DoReFaWeight,
     "dorefa-rescale": _rescaled,
     "lsq": LSQ,
@@ -26,22 +23,25 @@ ACTIVATION_METHODS: dict[str, Callable[[int], Any]] = {
 }
 
 
-def weight_rule(method: str, bits: int, first_last_bits: int) -> FirstLast:
+def weight_rule(
+    method: str, bits: int, first_last_bits: int, per_channel: bool = False
+) -> FirstLast:
     """The rule for weights.
 
-    The first and the last layer have DoReFa with rescaling, whatever the method: nothing
+    The first and the last layer have DoReFa with rescaling per tensor, whatever the method: nothing
     normalises after the last one.
 
     Args:
         method: a name in :data:`WEIGHT_METHODS`.
         bits: of the layers between the first and the last.
         first_last_bits: of the first and the last layer.
+        per_channel: a range for each output channel of the layers between.
 
     Raises:
         TypeError: bits that are not an integer.
         ValueError: the method is not known, or does not have these bits.
     """
-    make = _known("weights", method, WEIGHT_METHODS)
+    make = partial(_known("weights", method, WEIGHT_METHODS), per_channel=per_channel)
     ends = _checked("first and last layer", _rescaled, first_last_bits)
     return FirstLast(first_last=ends, others=_checked("weights", make, bits))
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..qat.backends import BACKENDS, backend
 from ..qat.forms import METHODS
+from ..qat.observers import OBSERVERS
 from .methods import ACTIVATION_METHODS, WEIGHT_METHODS
 from .models import NETS
 
@@ -69,11 +70,15 @@ class Schedule(Part):
 
 
 class Stage(Part):
-    """A stretch of training with one optimizer state."""
+    """A stretch of training with one optimizer state.
+
+    ``pad``: of its images, in place of the one in ``data``.
+    """
 
     epochs: float = Field(gt=0, le=10_000)
     learning_rate: float = Field(gt=0)
     schedule: Schedule = Schedule()
+    pad: Optional[int] = Field(default=None, ge=0, le=16)
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Stage:
@@ -110,7 +115,8 @@ class Quantized(Stage):
 
     ``epochs`` may be 0: quantizers get their start values from data and nothing is trained.
     ``quantizer_learning_rate``: of the quantizers' own parameters; the net's if left out.
-    ``calibration``: batches that start values are taken from. ``freeze_bn``: the epoch from which
+    ``calibration``: batches that start values are taken from; ``observer``: what chooses the range
+    of each activation from them, the method itself if left out. ``freeze_bn``: the epoch from which
     batch normalisation uses its running statistics; ``reestimate_bn``: batches that they are taken
     from anew at the end. ``collapse_after``: steps after which top-1 must be above chance.
     """
@@ -118,16 +124,21 @@ class Quantized(Stage):
     epochs: float = Field(ge=0, le=10_000)
     quantizer_learning_rate: Optional[float] = Field(default=None, gt=0)
     calibration: int = Field(default=2, ge=1)
+    observer: Optional[Literal[tuple(OBSERVERS)]] = None  # type: ignore[valid-type]
     freeze_bn: Optional[float] = Field(default=None, ge=0)
     reestimate_bn: int = Field(default=0, ge=0)
     collapse_after: int = Field(default=200, ge=1)
 
 
 class Weights(Part):
-    """Quantizers of weights."""
+    """Quantizers of weights.
+
+    ``per_channel``: each output channel has a range of its own; not in the first and last layer.
+    """
 
     method: Literal[tuple(WEIGHT_METHODS)]  # type: ignore[valid-type]
     bits: int = Field(ge=1, le=16)
+    per_channel: bool = False
 
 
 class Activations(Part):
@@ -196,8 +207,9 @@ class Recipe(Part):
     """One training: a net, its data and up to four stages.
 
     ``float`` comes first; ``constrain`` goes on from it, ``quantized`` from the last of them.
-    ``control`` trains the float net as long and with the rates of ``quantized``, from the same
-    start, so that both had the same training. Every seed in ``seeds`` is a training of its own.
+    ``control`` trains the float net as long, with the rates and the ``pad`` of ``quantized``, from
+    the same start, so that both had the same training. Every seed in ``seeds`` is a training of
+    its own.
     """
 
     net: Literal[tuple(NETS)]  # type: ignore[valid-type]

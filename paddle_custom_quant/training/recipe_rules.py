@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable
 
 from ..qat.rules import FirstLast, PerLayer, Rule
@@ -14,8 +15,9 @@ from .recipe import Activations, Quantizers
 
 def weights(held: Quantizers) -> Any:
     """The rule for weights."""
-    make = WEIGHT_METHODS[held.weights.method]
-    own = weight_rule(held.weights.method, held.weights.bits, held.first_last_bits)
+    chosen = held.weights
+    make = partial(WEIGHT_METHODS[chosen.method], per_channel=chosen.per_channel)
+    own = weight_rule(chosen.method, chosen.bits, held.first_last_bits, chosen.per_channel)
     return _finished(held, own, {p: rule.weight_bits for p, rule in held.rules.items()}, make)
 
 

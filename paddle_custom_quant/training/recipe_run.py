@@ -204,9 +204,7 @@ class _OneSeed:
         if recipe.quantized is not None:
             if recipe.control:
                 held = recipe.quantized
-                control = Stage(
-                    epochs=held.epochs, learning_rate=held.learning_rate, schedule=held.schedule
-                )
+                control = Stage(**{key: getattr(held, key) for key in Stage.model_fields})
                 stages.append((CONTROL, control))
             stages.append((QUANTIZED, recipe.quantized))
         return stages
@@ -242,8 +240,7 @@ class _OneSeed:
         held[FLOAT].pop("seed")
         kept = [*_SHARED, *([CONSTRAIN] if name == CONSTRAIN else [])]
         if name == CONTROL:
-            trained = ("epochs", "learning_rate", "schedule")
-            held[CONTROL] = {key: held[QUANTIZED][key] for key in trained}
+            held[CONTROL] = {key: held[QUANTIZED][key] for key in Stage.model_fields}
             kept.append(CONTROL)
         parts = held if name == QUANTIZED else {key: held[key] for key in kept}
         owner = {"recipe": parts, "seed": self._seed(name), "images": self.data.name}

@@ -14,6 +14,7 @@ from ..distributed import ProcessGroup, data_parallel
 from ..graph.marks import QUANTIZER_OPTIMIZER
 from ..qat.backends import backend
 from ..qat.calibrate import calibrate
+from ..qat.observers import OBSERVERS
 from ..qat.onednn import use_onednn
 from ..scope import read, write
 from . import recipe_rules
@@ -149,7 +150,16 @@ def build_stage(
         order = batches(len(data.train), recipe.batch_size, recipe.quantized.calibration, seed)
         part = group.part(recipe.batch_size)
         feeds = ({classifier.image: data.train.inputs(chosen[part])} for chosen in order)
-        calibrate(classifier.test, train, feeds, scope=scope, place=executor.place, group=group)
+        chosen_by = recipe.quantized.observer
+        calibrate(
+            classifier.test,
+            train,
+            feeds,
+            observer=OBSERVERS[chosen_by]() if chosen_by else None,
+            scope=scope,
+            place=executor.place,
+            group=group,
+        )
     return StagePrograms(classifier, train, test, scope, executor)
 
 

@@ -142,10 +142,10 @@ class StageTraining:
 
     def _batches(self, first: int, last: int, whole: bool = False) -> Generator[Batch, None, None]:
         """This process's part of the batches."""
-        held, size = self.recipe.data, self.recipe.batch_size
+        held, size, pad = self.recipe.data, self.recipe.batch_size, self.stage.pad
         return augmented_batches(
             self.data.train,
-            Augmentation(held.pad, held.flip, held.cutout),
+            Augmentation(held.pad if pad is None else pad, held.flip, held.cutout),
             size,
             first=first,
             last=last,

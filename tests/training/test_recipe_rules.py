@@ -18,7 +18,7 @@ from paddle_custom_quant.training.recipe import Quantizers
 
 def held(method="lsq", bits=4, **changes):
     activations = {"method": method, "bits": bits, **changes.pop("activations", {})}
-    weights = {"method": "dorefa", "bits": bits}
+    weights = changes.pop("weights", {"method": "dorefa", "bits": bits})
     return Quantizers.model_validate({"weights": weights, "activations": activations, **changes})
 
 
@@ -87,3 +87,16 @@ def test_resnets_layers_read_what_relu_gave(legacy):
     classifier = build_classifier("ResNet-8", (3, 32, 32), 10)
     read = inputs(classifier, "conv2d")
     assert [never_negative(classifier.test, name) for name in read] == [False] + [True] * 8
+
+
+def test_ranges_by_channel_stop_at_the_ends():
+    chosen = {"method": "lsq", "bits": 2, "per_channel": True}
+    quantizers = held(weights=chosen, rules={"b": {"weight_bits": 4}})
+    rule = recipe_rules.weights(quantizers)
+
+    def choose(name, **position):
+        return rule.choose(Target(name, (8, 8, 3, 3), role=WEIGHT, **position))
+
+    assert choose("a") == LSQ(2, per_channel=True)
+    assert choose("b") == LSQ(4, per_channel=True)
+    assert not choose("c", last=True).per_channel

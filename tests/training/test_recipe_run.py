@@ -175,6 +175,24 @@ def test_trainings_from_one_float_net(tmp_path):
             np.testing.assert_array_equal(value, theirs[key], err_msg=key)
 
 
+def test_a_stage_may_shift_its_images_less(tmp_path):
+    short = {"epochs": 1, "learning_rate": 0.01}
+    data = {"name": "digits", "pad": 4, "flip": False}
+    given = {"control": True, "float": short, "data": data}
+    own = run_recipe(recipe(**given, quantized={**short, "pad": 0}), DATA, tmp_path / "own")
+    shared = run_recipe(recipe(**given, quantized=short), DATA, tmp_path / "shared")
+    data = {**data, "pad": 0}
+    none = run_recipe(
+        recipe(**{**given, "data": data, "float": {**short, "pad": 4}}, quantized=short),
+        DATA,
+        tmp_path / "none",
+    )
+    ours, theirs, same = (result.scores[0] for result in (own, shared, none))
+    assert ours["float"] == theirs["float"] == same["float"]
+    for stage in ("control", "quantized"):
+        assert ours[stage] == same[stage] != theirs[stage]
+
+
 def test_quantizers_without_training(tmp_path):
     stage = {"epochs": 0, "learning_rate": 0.01, "reestimate_bn": 3}
     wide = {"weights": {"method": "lsq", "bits": 8}, "activations": {"method": "lsq", "bits": 8}}

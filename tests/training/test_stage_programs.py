@@ -5,6 +5,7 @@ import pytest
 from paddle import static
 
 from paddle_custom_quant.scope import read, write
+from paddle_custom_quant.training.data import batches
 from paddle_custom_quant.training.metrics import score
 from paddle_custom_quant.training.stage_programs import build_stage
 from tests.training.tiny_recipe import recipe, some_digits
@@ -78,3 +79,28 @@ def test_values_of_another_net(legacy):
     other = build_stage(recipe(), "quantized", 3, DATA, None)
     with pytest.raises(ValueError, match="of another net or other quantizers"):
         other.set_values(programs.values())
+
+
+def test_an_observer_chooses_the_ranges_of_activations(legacy):
+    def steps(**changes):
+        quantizers = {
+            role: {"method": "lsq", "bits": 4} for role in ("weights", "activations")
+        }  # fmt: skip
+        held = recipe(quantizers=quantizers, quantized={**SHORT, "calibration": 1, **changes})
+        programs = build_stage(held, "quantized", 3, DATA, None)
+        names = sorted(v.name for v in programs.train.list_vars() if v.name.endswith(".step"))
+        return {name: float(read(programs.scope, name)[0]) for name in names}, programs
+
+    found, programs = steps(observer="min-max")
+    order = batches(len(DATA.train), 16, 1, 3)
+    seen = next(iter(order))
+    read_by = [op for op in programs.classifier.test.global_block().ops if op.type == "conv2d"][1]
+    (name,) = read_by.input("Input")
+    feed = {programs.classifier.image: DATA.train.inputs(seen)}
+    with static.scope_guard(programs.scope):
+        (values,) = programs.executor.run(
+            programs.classifier.test, feed=feed, fetch_list=[name]
+        )  # fmt: skip
+    step = next(value for key, value in found.items() if key.startswith(name))
+    assert step == pytest.approx(values.max() / 15, rel=1e-5)
+    assert found != steps()[0]
