@@ -7,6 +7,7 @@ import warnings
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "No ccache found")
     warnings.filterwarnings("ignore", "Setuptools is replacing distutils")
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     import paddle
     import paddle.utils.cpp_extension
     import paddleslim

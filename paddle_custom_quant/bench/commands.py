@@ -4,8 +4,6 @@ Leaves with code 0, with 1 where a cell failed, and with 2 and one line on what 
 suite, data, folder or float net cannot be used.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Optional
 

@@ -4,8 +4,6 @@ Both leave with code 2 and one line on what is wrong where a model or input cann
 ``compare`` leaves with code 1 if an engine could not run what it was given.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Optional
 

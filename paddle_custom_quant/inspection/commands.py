@@ -4,8 +4,6 @@ Each leaves with code 0, with 1 where ``check`` found something, and with 2 and 
 wrong where a model cannot be read.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -4,8 +4,6 @@ Leaves with code 0, with 1 where training diverged or a file could not be writte
 one line on what is wrong where recipe, data or folder cannot be used.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Optional
 
