@@ -80,7 +80,8 @@ METHODS = {
     "SAWB": Method(SAWB, PACT),
     "DSQ": Method(DSQ, partial(DSQ, signed=False)),
     "QIL": Method(QIL, partial(QIL, signed=False)),
-    "APoT": Method(APoT, partial(APoT, signed=False), ends=LSQ),  # it ends at 7 bits
+    # Rescaled: LeNet has no batch norm that could bear weights of variance one. It ends at 7 bits.
+    "APoT": Method(partial(APoT, rescale=True), partial(APoT, signed=False), ends=LSQ),
     "LQ-Net": Method(LQNet, partial(LQNet, signed=False)),
     "TQT": Method(TQT, partial(TQT, signed=False)),
     "EWGS": Method(lambda b: EWGS(LSQ(b)), lambda b: EWGS(unsigned(b))),
