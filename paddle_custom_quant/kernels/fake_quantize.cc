@@ -19,11 +19,11 @@ struct Grid {
   I inside(F u) const { return (u >= low - edge) & (u <= high + edge); }
 };
 
-// Step, its inverse and, where there is one, the offset, as tiles read them.
+// Size of the step, its inverse and, where there is one, the offset, as tiles read them.
 class Scale {
  public:
   Scale(const Tiling& tiling, const Tensor& step, const Tensor* offset)
-      : step_(tiling.expand(values_of(step))), inverse_(inverse_of(step_)) {
+      : step_(tiling.expand(sizes_of(step).data())), inverse_(inverse_of(step_)) {
     PD_CHECK(!offset || offset->numel() == step.numel(), "offset has another shape than step");
     if (offset) offset_ = tiling.expand(values_of(*offset));
   }
@@ -88,7 +88,12 @@ std::vector<Tensor> gradients(const Tensor& x, const Tensor& step, const Tensor*
   std::vector<Tensor> all{dx};
   const Tensor* parameters[] = {&step, offset};
   for (int k = 0; k < kSums; ++k) {
-    all.push_back(gradient(*parameters[k], tiling.by_channel<Add>(sums, k), factor));
+    std::vector<double> totals = tiling.by_channel<Add>(sums, k);
+    if (parameters[k] == &step) {
+      const float* value = values_of(step);
+      for (double& total : totals) total *= slope_of_size(*value++);
+    }
+    all.push_back(gradient(*parameters[k], totals, factor));
   }
   return all;
 }

@@ -47,6 +47,23 @@ inline std::vector<float> inverse_of(std::vector<float> values) {
   return values;
 }
 
+// A learned step may pass through zero: its size counts, at least 2^-60. NaN stays.
+constexpr float kLeastSize = 0x1p-60f;
+
+inline std::vector<float> sizes_of(const Tensor& tensor) {
+  std::vector<float> values = copy_of(tensor);
+  for (float& value : values) {
+    value = std::fabs(value);
+    if (value < kLeastSize) value = kLeastSize;
+  }
+  return values;
+}
+
+// The derivative of that.
+inline double slope_of_size(float value) {
+  return std::fabs(value) < kLeastSize ? 0.0 : std::copysign(1.0, value);
+}
+
 // A tensor of the shape of `like` from sums of channels.
 inline Tensor gradient(const Tensor& like, const std::vector<double>& sums, double factor) {
   Tensor tensor = paddle::empty_like(like);

@@ -36,6 +36,8 @@ def fake_quantize(
 ) -> Any:
     """Uniform fake quantization: ``step * round(clip((x - offset) / step, qmin, qmax)) + offset``.
 
+    Of a step its size counts.
+
     Raises:
         ValueError: the rule is none of :data:`RULES`.
     """

@@ -65,7 +65,8 @@ def fake_quantize(
 
     Args:
         x: float32, any shape (-1 allowed in a program).
-        step: a number, or float32 [1], or [channels] with ``axis``; positive.
+        step: a positive number, or float32 [1], or [channels] with ``axis``; of these the size
+            counts, as :func:`.functional.positive` gives it.
         qmin: smallest integer.
         qmax: largest integer, at most 2^16.
         offset: real value of integer 0, the shape of step; ``None`` for 0.
@@ -79,7 +80,7 @@ def fake_quantize(
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
     edge = margin(qmin, qmax)
-    fixed = along(step, x, axis)
+    fixed = step if isinstance(step, float) else along(positive(step), x, axis)
     shift = None if offset is None else along(offset, x, axis)
     learned = None
     if rule == "range":

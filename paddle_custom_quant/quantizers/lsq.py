@@ -10,7 +10,6 @@ import numpy as np
 
 from ..target import WEIGHT, Target
 from .base import Parameter, Sample
-from .functional import positive
 from .initial import by_channel, positive_or_default, symmetric_step
 from .scale import Scale, UniformQuantizer
 
@@ -57,7 +56,7 @@ class LSQ(UniformQuantizer):
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """The learned step."""
         gradient_scale = step_gradient_scale(target, self.axis(target), self.qmax)
-        return Scale(positive(parameters["step"]), rule="lsq", gradient_scale=gradient_scale)
+        return Scale(parameters["step"], rule="lsq", gradient_scale=gradient_scale)
 
 
 def step_gradient_scale(target: Target, axis: int | None, qmax: int) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..target import WEIGHT, Target
 from .base import Parameter, Sample, scalar
-from .functional import positive
 from .initial import by_channel, least_error_range, positive_or_default
 from .lsq import step_gradient_scale
 from .scale import Scale, UniformQuantizer
@@ -69,7 +68,7 @@ class LSQPlus(UniformQuantizer):
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """The learned step and offset."""
         gradient_scale = step_gradient_scale(target, self.axis(target), self.qmax)
-        step, offset = positive(parameters["step"]), parameters.get("offset")
+        step, offset = parameters["step"], parameters.get("offset")
         return Scale(step, offset, "lsq", gradient_scale)
 
 

@@ -83,7 +83,7 @@ class N2UQ(UniformQuantizer):
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """Unsigned: the learned step. Signed: step 2 c m / (2^bits - 1) from -c m."""
         if not self.signed:
-            return Scale(positive(parameters["step"]))
+            return Scale(parameters["step"])
         size = mean_abs(x, self.axis(target)) * (self.qmax / 2.0 ** (self.bits - 1))
         reach = positive(no_gradient(size)) * positive(parameters["clip"])
         return Scale(reach * (2.0 / self.qmax), -reach, rule="clip")

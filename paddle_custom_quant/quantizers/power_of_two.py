@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 
 from ..target import Target
-from .functional import no_gradient, positive, round_half_even, straight_through
+from .functional import no_gradient, round_half_even, straight_through
 from .scale import Scale
 from .wrapper import UniformWrapper
 
@@ -38,13 +38,13 @@ class PowerOfTwoScale(UniformWrapper):
         """The inner quantizer's scale, rounded."""
         inner = self.quantizer.scale(x, target, **parameters)
         if isinstance(inner.step, float):
-            return replace(inner, step=2.0 ** round(log2(inner.step)))
-        own = positive(inner.step)
+            return replace(inner, learned_step=2.0 ** round(log2(inner.step)))
+        own = inner.step
         exponent = round_half_even(paddle.log(own) * (1.0 / log(2.0)))
         ratio = no_gradient(power_of_two(exponent) / own)
         offset = None if inner.offset is None else inner.offset * ratio
         step = straight_through(power_of_two(exponent), own * ratio)
-        return replace(inner, step=step, offset=offset)
+        return replace(inner, learned_step=step, offset=offset)
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
         """The inner quantizer's formula on the rounded scale."""

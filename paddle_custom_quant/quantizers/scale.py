@@ -10,17 +10,31 @@ import paddle
 
 from ..target import Target
 from .base import Quantizer, UniformGrid
+from .functional import positive
 from .fused import fake_quantize
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The uniform grid as tensors, and how it learns; see :func:`.fused.fake_quantize`."""
+    """The uniform grid as tensors, and how it learns; see :func:`.fused.fake_quantize`.
 
-    step: Any
+    Attributes:
+        learned_step: a number, or a tensor of any sign, of which the size counts.
+        offset: real value of integer 0; ``None`` for 0.
+        rule: the gradient of step and offset.
+        gradient_scale: factor on it.
+    """
+
+    learned_step: Any
     offset: Any | None = None
     rule: str = "range"
     gradient_scale: float = 1.0
+
+    @property
+    def step(self) -> Any:
+        """The step, positive."""
+        held = self.learned_step
+        return held if isinstance(held, float) else positive(held)
 
 
 class UniformQuantizer(Quantizer):
@@ -53,7 +67,7 @@ class UniformQuantizer(Quantizer):
         """Quantize x on a given grid (a wrapper's, for example)."""
         return fake_quantize(
             x,
-            scale.step,
+            scale.learned_step,
             self.qmin,
             self.qmax,
             offset=scale.offset,

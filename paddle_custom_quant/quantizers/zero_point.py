@@ -8,7 +8,7 @@ from typing import Any
 import paddle
 
 from ..target import Target
-from .functional import no_gradient, positive, round_half_even, straight_through
+from .functional import no_gradient, round_half_even, straight_through
 from .scale import Scale
 from .wrapper import UniformWrapper
 
@@ -47,7 +47,7 @@ class WholeZeroPoint(UniformWrapper):
             return inner
         if self.at is not None:
             return replace(inner, offset=inner.step * float(-self.at))
-        point = round_half_even(no_gradient(inner.offset * (-1.0) / positive(inner.step)))
+        point = round_half_even(no_gradient(inner.offset * (-1.0) / inner.step))
         point = paddle.clip(point, float(self.qmin), float(self.qmax))
         offset = no_gradient(point * (-1.0) * inner.step)
         return replace(inner, offset=straight_through(offset, inner.offset))

@@ -47,6 +47,7 @@ def test_agrees_with_the_composed_formula(
     tensors, step, offset = parameters(rng, shape, axis, with_offset)
     x = (off_ties(rng, shape, qmin, qmax) * step + offset).astype("float32")
     gradient = rng.normal(size=shape).astype("float32")
+    tensors["step"] *= rng.choice(np.float32([-1, 1]), tensors["step"].shape)
     result = both(
         fake_quantize,
         x,
@@ -160,3 +161,22 @@ def test_parameters_of_another_shape_are_refused(tensors: Any, complaint: str) -
     given = {name: paddle.to_tensor(np.float32(value)) for name, value in tensors.items()}
     with pytest.raises(ValueError, match=complaint):
         fake_quantize(paddle.ones([2, 4]), **given, qmin=-8, qmax=7, axis=1, rule="lsq")
+
+
+@pytest.mark.parametrize("rule", RULES[1:])
+def test_of_a_step_its_size_counts(rng: np.random.Generator, rule: str) -> None:
+    x, gradient = rng.normal(size=(2, 3, 50)).astype("float32"), np.ones((2, 3, 50), "float32")
+
+    def run(*steps: float) -> Any:
+        tensors = {"step": np.array(steps, "float32")}
+        return both(fake_quantize, x, gradient, tensors, qmin=-4, qmax=3, axis=1, rule=rule)
+
+    usual, mirrored, none = run(0.2, 0.3, 0.4), run(0.2, -0.3, 0.4), run(0.2, 0.0, -(2.0**-70))
+    for name in ("fused", "composed"):
+        ours, theirs, zero = (getattr(result, name) for result in (mirrored, usual, none))
+        np.testing.assert_array_equal(ours["y"], theirs["y"])
+        np.testing.assert_array_equal(ours["x"], theirs["x"])
+        np.testing.assert_array_equal(ours["step"], theirs["step"] * [1, -1, 1])
+        assert theirs["step"].all()
+        np.testing.assert_array_equal(zero["step"][1:], [0, 0])
+        np.testing.assert_array_equal(np.abs(zero["y"][:, 1:]).max(), 2.0**-58)
