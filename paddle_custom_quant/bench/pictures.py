@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .overview import usual_folding
 from .results import Group, Row, groups
 
 _COLOURS = (
@@ -32,7 +33,7 @@ def pictures(rows: Sequence[Row]) -> dict[str, bytes]:
 
 def _bits(held: list[Group]) -> bytes | None:
     """Accuracy over bits."""
-    held = _usual_folding(held)
+    held = usual_folding(held)
     if len({g.first.bits for g in held}) < 2:
         return None
     settings = _named(held, lambda g: g.first.setting)
@@ -55,7 +56,7 @@ def _bits(held: list[Group]) -> bytes | None:
 
 def _settings(held: list[Group]) -> bytes | None:
     """Each setting beside the academic one."""
-    held = _usual_folding(held)
+    held = usual_folding(held)
     settings = _named(held, lambda g: g.first.setting)
     if ACADEMIC not in settings or len(settings) < 2:
         return None
@@ -98,13 +99,6 @@ def _folding(held: list[Group]) -> bytes | None:
     axes.grid(alpha=0.3)
     _legend(figure, [axes])
     return _png(figure)
-
-
-def _usual_folding(held: list[Group]) -> list[Group]:
-    """Without the strategies that only a comparison of them has: the one most groups have stays."""
-    found = [g.first.folding for g in held if g.first.folding is not None]
-    usual = max(sorted(set(found)), key=found.count) if found else None
-    return [g for g in held if g.first.folding in (None, usual)]
 
 
 def _named(held: list[Group], key: Callable[[Group], str]) -> list[str]:

@@ -11,6 +11,7 @@ from ..training.recipe_file import load_recipe
 from .cell_run import LOG, RECIPE
 from .cells import PlannedCell, planned_cells
 from .folder import SuiteFolder
+from .overview import overview
 from .page import summary
 from .proof import AGREEMENT
 from .results import FINISHED, as_csv, as_json, as_markdown, collect
@@ -42,7 +43,7 @@ def problems(root: Path) -> list[str]:
     rows = collect(folder, cells, {})
     expected = {
         "results.csv": as_csv(rows),
-        "results.md": f"{summary(rows)}\n\n{as_markdown(rows)}",
+        "results.md": f"{summary(rows)}\n\n{overview(rows)}\n{as_markdown(rows)}",
         "results.json": as_json(folder, suite_as_data(suite), rows),
     }
     for name, text in expected.items():

@@ -15,6 +15,7 @@ from ..training.recipe_run import check_reusable
 from .cells import PlannedCell, float_recipe
 from .folder import FLOAT_PREFIX, SuiteFolder
 from .local import run_local
+from .overview import overview
 from .page import render, summary
 from .pictures import pictures
 from .results import Row, as_csv, as_json, as_markdown, collect
@@ -113,7 +114,7 @@ def write_results(folder: SuiteFolder, suite: Suite, rows: Sequence[Row], title:
     texts = {
         "results.csv": as_csv(rows),
         "results.json": as_json(folder, suite_as_data(suite), rows),
-        "results.md": f"{summary(rows)}\n\n{as_markdown(rows)}",
+        "results.md": f"{summary(rows)}\n\n{overview(rows)}\n{as_markdown(rows)}",
         "results.html": render(title, rows, drawn),
     }
     files = {folder.root / name: text.encode() for name, text in texts.items()}

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from paddle_custom_quant.bench.overview import NOTE, overview
 from paddle_custom_quant.bench.page import render, summary
 from paddle_custom_quant.bench.pictures import pictures
 from paddle_custom_quant.bench.results import COLUMNS, Row, as_csv, as_markdown, groups
@@ -127,3 +128,26 @@ def test_pictures_of_what_there_is(rows, names):
     assert list(drawn) == names
     assert all(content.startswith(PNG) for content in drawn.values())
     assert pictures(rows) == drawn
+
+
+def test_the_overview_sets_methods_against_settings():
+    folds = [row("dsq", 8, folding=f, top1=70.0 + (f or 0)) for f in (None, 0, 3)]
+    assert overview([*ROWS, *folds]) == f"""{NOTE}
+
+| LeNet, 4 bits | tensorrt | academic |
+| --- | --- | --- |
+| lsq | 90.50 | (90.00) |
+| apot | - | - |
+
+| LeNet, folding | not folded | folding 0 | folding 3 |
+| --- | --- | --- | --- |
+| dsq, 8 bits, tensorrt | 70.00 | 70.00 | 73.00 |
+"""
+
+
+def test_the_overview_has_a_table_for_each_number_of_bits():
+    lines = overview(GRID).splitlines()
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| LeNet")] == [
+        "| LeNet, 4 bits", "| LeNet, 2 bits",
+    ]  # fmt: skip
+    assert "| dsq | 82.50 | 82.50 |" in lines
