@@ -152,11 +152,13 @@ def _unread_gradient(seen: View) -> Iterator[Finding]:
 def _lost_gradient(seen: View) -> Iterator[Finding]:
     """A trainable parameter without a gradient though the operator that reads it has one."""
     written = {name for op in seen.ops for name in op.writes}
+    # Also in parts, which are summed or not: x@GRAD@PART.
+    with_gradient = {name.partition(GRAD)[0] for name in written if GRAD in name}
     reported = set()
     for op in seen.ops:
         if _role(op) & (BACKWARD | OPTIMIZE):
             continue
-        if not any(f"{name}{GRAD}" in written for name in op.writes):
+        if with_gradient.isdisjoint(op.writes):
             continue
         for name in op.reads:
             held = seen.variables.get(name)
