@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .results import Group, Row, groups
+from .results import FAILED, Group, Row, groups
 
 NOTE = "Top-1 in percent, mean over seeds; in brackets: not deployable; -: not trained."
 
@@ -76,6 +76,8 @@ def _table(
 
 
 def _cell(g: Group | None) -> str:
+    if g is not None and any(row.status == FAILED for row in g.rows):
+        return FAILED
     if g is None or g.mean is None:
         return "-"
     return f"{g.mean:.2f}" if g.deployable else f"({g.mean:.2f})"

@@ -132,12 +132,14 @@ def test_pictures_of_what_there_is(rows, names):
 
 def test_the_overview_sets_methods_against_settings():
     folds = [row("dsq", 8, folding=f, top1=70.0 + (f or 0)) for f in (None, 0, 3)]
-    assert overview([*ROWS, *folds]) == f"""{NOTE}
+    lost = row("pact", status="failed", top1=None, deployable=False, reason="it diverged")
+    assert overview([*ROWS, lost, *folds]) == f"""{NOTE}
 
 | LeNet, 4 bits | tensorrt | academic |
 | --- | --- | --- |
 | lsq | 90.50 | (90.00) |
 | apot | - | - |
+| pact | failed | - |
 
 | LeNet, folding | not folded | folding 0 | folding 3 |
 | --- | --- | --- | --- |
