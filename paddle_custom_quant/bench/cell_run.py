@@ -29,7 +29,7 @@ from ..training.stage_programs import FLOAT, QUANTIZED, build_stage
 from ..training.tensor_file import read_tensors
 from ..training.trainer import predict
 from .cells import PlannedCell
-from .proof import ENGINE, Proof, prove
+from .proof import Proof, prove
 
 RECIPE, LOG, RESULT = "recipe.yaml", "log.jsonl", "cell.json"
 # A row of a log without what differs from run to run of the same training.
@@ -72,7 +72,7 @@ def run_cell(
             score_, proof, values = _finish(planned, recipe, data, work)
         held.update(status="finished", reason="", score=asdict(score_))
         held.update(float_top1=scores[FLOAT].top1, lost=scores[FLOAT].top1 - score_.top1)
-        held.update(proof={"engine": ENGINE, **asdict(proof)})
+        held.update(proof=asdict(proof))
     except (ValueError, FloatingPointError) as error:
         held.update(status="failed", reason=" ".join(str(error).split()))
     held["seeds"] = {"float": _float_seed(recipe), "cell": planned.cell.seed}

@@ -11,8 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from ..command_errors import extra, one_line
-
-_AUTO = "auto"
+from . import THIS_MACHINE
 
 
 class _OptionalAddress(TyperCommand):
@@ -25,7 +24,7 @@ class _OptionalAddress(TyperCommand):
             if word == "--ray" and (i + 1 == len(args) or args[i + 1].startswith("-"))
         ]  # fmt: skip
         return super().parse_args(
-            ctx, [f"--ray={_AUTO}" if i in alone else word for i, word in enumerate(args)]
+            ctx, [f"--ray={THIS_MACHINE}" if i in alone else word for i, word in enumerate(args)]
         )
 
 

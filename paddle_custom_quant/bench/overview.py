@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .results import FAILED, Group, Row, groups
+from .page import summary
+from .results import FAILED, Group, Row, as_markdown, groups
 
 NOTE = "Top-1 in percent, mean over seeds; in brackets: not deployable; -: not trained."
 
@@ -28,6 +29,11 @@ def overview(rows: Sequence[Row]) -> str:
         if several:
             parts.append(_table(f"{net}, folding", several, _form, _folding))
     return "\n".join(parts)
+
+
+def as_document(rows: Sequence[Row]) -> str:
+    """``results.md``: how many cells came to what, the overview, and one line a group."""
+    return f"{summary(rows)}\n\n{overview(rows)}\n{as_markdown(rows)}"
 
 
 def usual_folding(held: Sequence[Group]) -> list[Group]:
@@ -83,4 +89,4 @@ def _cell(g: Group | None) -> str:
     return f"{g.mean:.2f}" if g.deployable else f"({g.mean:.2f})"
 
 
-__all__ = ["NOTE", "overview", "several_foldings", "usual_folding"]
+__all__ = ["NOTE", "as_document", "overview", "several_foldings", "usual_folding"]

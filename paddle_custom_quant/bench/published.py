@@ -11,10 +11,9 @@ from ..training.recipe_file import load_recipe
 from .cell_run import LOG, RECIPE
 from .cells import PlannedCell, planned_cells
 from .folder import SuiteFolder
-from .overview import overview
-from .page import summary
+from .overview import as_document
 from .proof import AGREEMENT
-from .results import FINISHED, as_csv, as_json, as_markdown, collect
+from .results import FINISHED, as_csv, as_json, collect
 from .suite import load_suite, suite_as_data
 
 
@@ -43,7 +42,7 @@ def problems(root: Path) -> list[str]:
     rows = collect(folder, cells, {})
     expected = {
         "results.csv": as_csv(rows),
-        "results.md": f"{summary(rows)}\n\n{overview(rows)}\n{as_markdown(rows)}",
+        "results.md": as_document(rows),
         "results.json": as_json(folder, suite_as_data(suite), rows),
     }
     for name, text in expected.items():

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import ray
 
 from ..deploy.storage import write_files
+from . import THIS_MACHINE
 from .folder import FLOAT_PREFIX, SuiteFolder
 from .local import run_local
 
-AUTO = "auto"
 # How often a cell is run again whose worker was lost.
 RETRIES = 5
 _SECONDS = 5.0
@@ -33,16 +33,16 @@ def connected(address: str) -> Iterator[None]:
     """Be a driver of a Ray cluster.
 
     Args:
-        address: ``HOST:PORT`` or ``ray://HOST:PORT``; :data:`AUTO` for the cluster that this
-            machine is part of, or one of this machine alone if it is part of none.
+        address: ``HOST:PORT`` or ``ray://HOST:PORT``; :data:`THIS_MACHINE` for the cluster that
+            this machine is part of, or one of this machine alone if it is part of none.
 
     Raises:
         ValueError: nothing answers there.
     """
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == AUTO:
+    if address == THIS_MACHINE:
         try:
-            ray.init(address=AUTO, **quiet)
+            ray.init(address=THIS_MACHINE, **quiet)
         except ConnectionError:
             ray.init(address="local", include_dashboard=False, **quiet)
     else:
@@ -160,4 +160,4 @@ def _keep(folder: SuiteFolder, name: str, ended: Any) -> str:
     return str(why)
 
 
-__all__ = ["AUTO", "connected", "run_on_ray"]
+__all__ = ["connected", "run_on_ray"]

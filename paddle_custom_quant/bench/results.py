@@ -28,7 +28,8 @@ class Row:
         float_top1: that of the float net that it starts from.
         lost: float_top1 - top1.
         deployable: an engine proved it.
-        top1_agreement: with that engine, from 0 to 1.
+        engine: which one; empty if none did.
+        top1_agreement: with ONNX Runtime and that engine, the lower one, from 0 to 1.
         reason: why it is not deployable.
         values: sha256 of all trained values.
     """
@@ -46,6 +47,7 @@ class Row:
     float_top1: float | None = None
     lost: float | None = None
     deployable: bool = False
+    engine: str = ""
     top1_agreement: float | None = None
     reason: str = ""
     values: str = ""
@@ -86,6 +88,7 @@ def _row(planned: PlannedCell, held: dict[str, Any] | None, failed: Mapping[str,
         float_top1=held["float_top1"],
         lost=held["lost"],
         deployable=proof["deployable"],
+        engine=proof["engine"] if proof["deployable"] else "",
         top1_agreement=proof["top1_agreement"],
         reason=proof["reason"],
         values=held["sha256"]["values"],
@@ -125,8 +128,13 @@ class Group:
         return all(row.deployable for row in self.rows)
 
     @property
+    def engines(self) -> list[str]:
+        """Those that proved its cells."""
+        return sorted({row.engine for row in self.rows if row.engine})
+
+    @property
     def agreement(self) -> float | None:
-        """The lowest agreement with the engine."""
+        """The lowest agreement with an engine."""
         held = [row.top1_agreement for row in self.rows if row.top1_agreement is not None]
         return min(held) if held else None
 
@@ -146,7 +154,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 COLUMNS = (
     "net", "method", "bits", "setting", "folding", "top-1 (%)", "lowest to highest", "seeds",
-    "lost", "deployable", "agreement", "why not",
+    "lost", "deployable", "engine", "agreement", "why not",
 )  # fmt: skip
 
 
@@ -164,6 +172,7 @@ def cells_of(group: Group) -> list[str]:
         str(len(top1)),
         "-" if group.lost is None else f"{group.lost:.2f}",
         "yes" if group.deployable else "no",
+        ", ".join(group.engines) or "-",
         "-" if group.agreement is None else f"{group.agreement:.2%}",
         group.reason,
     ]

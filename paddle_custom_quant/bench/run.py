@@ -15,10 +15,10 @@ from ..training.recipe_run import check_reusable
 from .cells import PlannedCell, float_recipe
 from .folder import FLOAT_PREFIX, SuiteFolder
 from .local import run_local
-from .overview import overview
-from .page import render, summary
+from .overview import as_document
+from .page import render
 from .pictures import pictures
-from .results import Row, as_csv, as_json, as_markdown, collect
+from .results import Row, as_csv, as_json, collect
 from .suite import Suite, check_same_suite, suite_as_data, suite_as_text
 
 
@@ -76,8 +76,8 @@ def run_suite(
     if reuse is not None:
         for net in nets:
             check_reusable(float_recipe(suite, net), images, reuse)
-    write_files({folder.suite: suite_as_text(suite).encode()}, overwrite=True)
     with _runner(where) as run:
+        write_files({folder.suite: suite_as_text(suite).encode()}, overwrite=True)
         reused = str(reuse.resolve()) if reuse else ""
         ended = run(folder, [f"{FLOAT_PREFIX}{net}" for net in nets], reuse=reused, tell=tell)
         failed, ready = {}, []
@@ -114,7 +114,7 @@ def write_results(folder: SuiteFolder, suite: Suite, rows: Sequence[Row], title:
     texts = {
         "results.csv": as_csv(rows),
         "results.json": as_json(folder, suite_as_data(suite), rows),
-        "results.md": f"{summary(rows)}\n\n{overview(rows)}\n{as_markdown(rows)}",
+        "results.md": as_document(rows),
         "results.html": render(title, rows, drawn),
     }
     files = {folder.root / name: text.encode() for name, text in texts.items()}

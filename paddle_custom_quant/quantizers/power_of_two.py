@@ -37,9 +37,9 @@ class PowerOfTwoScale(UniformWrapper):
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """The inner quantizer's scale, rounded."""
         inner = self.quantizer.scale(x, target, **parameters)
-        if isinstance(inner.step, float):
-            return replace(inner, learned_step=2.0 ** round(log2(inner.step)))
         own = inner.step
+        if isinstance(own, float):
+            return replace(inner, learned_step=2.0 ** round(log2(own)))
         exponent = round_half_even(paddle.log(own) * (1.0 / log(2.0)))
         ratio = no_gradient(power_of_two(exponent) / own)
         offset = None if inner.offset is None else inner.offset * ratio

@@ -45,11 +45,12 @@ class WholeZeroPoint(UniformWrapper):
         inner = self.quantizer.scale(x, target, **parameters)
         if inner.offset is None:
             return inner
+        step = inner.step
         if self.at is not None:
-            return replace(inner, offset=inner.step * float(-self.at))
-        point = round_half_even(no_gradient(inner.offset * (-1.0) / inner.step))
+            return replace(inner, offset=step * float(-self.at))
+        point = round_half_even(no_gradient(inner.offset * (-1.0) / step))
         point = paddle.clip(point, float(self.qmin), float(self.qmax))
-        offset = no_gradient(point * (-1.0) * inner.step)
+        offset = no_gradient(point * (-1.0) * step)
         return replace(inner, offset=straight_through(offset, inner.offset))
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:

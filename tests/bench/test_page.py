@@ -22,7 +22,7 @@ def row(method="lsq", bits=4, setting="tensorrt", folding=4, seed=0, top1=90.0, 
         "net": "LeNet", "method": method, "bits": bits, "setting": setting, "folding": folding,
         "seed": seed, "status": "finished", "top1": top1, "float_top1": 95.0,
         "lost": 95.0 - (top1 or 0.0),
-        "deployable": True, "top1_agreement": 0.999,
+        "deployable": True, "engine": "onnxruntime", "top1_agreement": 0.999,
     }  # fmt: skip
     return Row(f"{group}_seed{seed}", group, **{**what, **more})
 
@@ -30,9 +30,10 @@ def row(method="lsq", bits=4, setting="tensorrt", folding=4, seed=0, top1=90.0, 
 ROWS = [
     row(seed=0, top1=90.0),
     row(seed=1, top1=91.0, top1_agreement=0.997),
-    row(setting="academic", folding=None, deployable=False, top1_agreement=None, reason="papers"),
+    row(setting="academic", folding=None, deployable=False, engine="", top1_agreement=None,
+        reason="papers"),
     row(method="apot", status="not trained", top1=None, float_top1=None, lost=None,
-        deployable=False, top1_agreement=None, reason="<b>no grid | none</b>"),
+        deployable=False, engine="", top1_agreement=None, reason="<b>no grid | none</b>"),
 ]  # fmt: skip
 
 GRID = [
@@ -74,9 +75,10 @@ def test_groups_have_mean_and_range():
     assert not groups([ROWS[0], row(seed=1, deployable=False)])[0].deployable
     lines = as_markdown(ROWS).splitlines()
     assert lines[2] == (
-        "| LeNet | lsq | 4 | tensorrt | 4 | 90.50 | 90.00 to 91.00 | 2 | 4.50 | yes | 99.70% |  |"
+        "| LeNet | lsq | 4 | tensorrt | 4 | 90.50 | 90.00 to 91.00 | 2 | 4.50 | yes | "
+        "onnxruntime | 99.70% |  |"
     )
-    assert lines[4].endswith("| - | - | 0 | - | no | - | <b>no grid \\| none</b> |")
+    assert lines[4].endswith("| - | - | 0 | - | no | - | - | <b>no grid \\| none</b> |")
     assert len(as_csv(ROWS).splitlines()) == 1 + len(ROWS)
     assert summary(ROWS) == (
         "4 cells: 3 trained, 2 of them deployable; 1 not trained, as their setting cannot take the "

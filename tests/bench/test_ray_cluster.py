@@ -78,6 +78,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path, address):
     told = run(tmp_path, "--ray", address, code=2)
     assert "no Ray cluster answers at" in told and address in told
     assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
