@@ -22,8 +22,8 @@ struct Grid {
 // Size of the step, its inverse and, where there is one, the offset, as tiles read them.
 class Scale {
  public:
-  Scale(const Tiling& tiling, const Tensor& step, const Tensor* offset)
-      : step_(tiling.expand(sizes_of(step).data())), inverse_(inverse_of(step_)) {
+  Scale(const Tiling& tiling, const Tensor& step, const Tensor* offset, float unit)
+      : step_(tiling.expand(sizes_of(step, unit).data())), inverse_(inverse_of(step_)) {
     PD_CHECK(!offset || offset->numel() == step.numel(), "offset has another shape than step");
     if (offset) offset_ = tiling.expand(values_of(*offset));
   }
@@ -43,9 +43,9 @@ class Scale {
 
 template <bool kOffset>
 Tensor quantized(const Tensor& x, const Tensor& step, const Tensor* offset, int qmin, int qmax,
-                 int axis) {
+                 int axis, float unit) {
   const Tiling tiling = tiling_of(x, step, axis);
-  const Scale scale(tiling, step, offset);
+  const Scale scale(tiling, step, offset, unit);
   const Grid grid(qmin, qmax);
   Tensor y = paddle::empty_like(x);
   sweep<0>(tiling, std::array{values_of(x)}, y.data<float>(), scale.parameters<kOffset>(),
@@ -62,10 +62,11 @@ Tensor quantized(const Tensor& x, const Tensor& step, const Tensor* offset, int 
 // Gradients to x, and to step and offset where the rule has them.
 template <bool kOffset, Rule kRule>
 std::vector<Tensor> gradients(const Tensor& x, const Tensor& step, const Tensor* offset,
-                              const Tensor& dy, int qmin, int qmax, int axis, float factor) {
+                              const Tensor& dy, int qmin, int qmax, int axis, float unit,
+                              float factor) {
   constexpr int kSums = kRule == kRange ? 0 : kOffset ? 2 : 1;
   const Tiling tiling = tiling_of(x, step, axis);
-  const Scale scale(tiling, step, offset);
+  const Scale scale(tiling, step, offset, unit);
   const Grid grid(qmin, qmax);
   Tensor dx = paddle::empty_like(x);
   const std::vector<double> sums = sweep<kSums>(
@@ -91,7 +92,7 @@ std::vector<Tensor> gradients(const Tensor& x, const Tensor& step, const Tensor*
     std::vector<double> totals = tiling.by_channel<Add>(sums, k);
     if (parameters[k] == &step) {
       const float* value = values_of(step);
-      for (double& total : totals) total *= slope_of_size(*value++);
+      for (double& total : totals) total *= unit * slope_of_size(*value++);
     }
     all.push_back(gradient(*parameters[k], totals, factor));
   }
@@ -99,38 +100,39 @@ std::vector<Tensor> gradients(const Tensor& x, const Tensor& step, const Tensor*
 }
 
 std::vector<Tensor> fixed(const Tensor& x, const Tensor& step, const Tensor& offset, int qmin,
-                          int qmax, int axis, bool has_offset) {
-  return {has_offset ? quantized<true>(x, step, &offset, qmin, qmax, axis)
-                     : quantized<false>(x, step, nullptr, qmin, qmax, axis)};
+                          int qmax, int axis, float unit, bool has_offset) {
+  return {has_offset ? quantized<true>(x, step, &offset, qmin, qmax, axis, unit)
+                     : quantized<false>(x, step, nullptr, qmin, qmax, axis, unit)};
 }
 
 std::vector<Tensor> fixed_grad(const Tensor& x, const Tensor& step, const Tensor& offset,
-                               const Tensor& dy, int qmin, int qmax, int axis, bool has_offset) {
-  return has_offset ? gradients<true, kRange>(x, step, &offset, dy, qmin, qmax, axis, 0)
-                    : gradients<false, kRange>(x, step, nullptr, dy, qmin, qmax, axis, 0);
+                               const Tensor& dy, int qmin, int qmax, int axis, float unit,
+                               bool has_offset) {
+  return has_offset ? gradients<true, kRange>(x, step, &offset, dy, qmin, qmax, axis, unit, 0)
+                    : gradients<false, kRange>(x, step, nullptr, dy, qmin, qmax, axis, unit, 0);
 }
 
 std::vector<Tensor> step_only(const Tensor& x, const Tensor& step, int qmin, int qmax, int axis,
-                              int, float) {
-  return {quantized<false>(x, step, nullptr, qmin, qmax, axis)};
+                              float unit, int, float) {
+  return {quantized<false>(x, step, nullptr, qmin, qmax, axis, unit)};
 }
 
 std::vector<Tensor> step_only_grad(const Tensor& x, const Tensor& step, const Tensor& dy, int qmin,
-                                   int qmax, int axis, int rule, float factor) {
+                                   int qmax, int axis, float unit, int rule, float factor) {
   const auto run = rule == kClip ? gradients<false, kClip> : gradients<false, kStraightSlope>;
-  return run(x, step, nullptr, dy, qmin, qmax, axis, factor);
+  return run(x, step, nullptr, dy, qmin, qmax, axis, unit, factor);
 }
 
 std::vector<Tensor> step_offset(const Tensor& x, const Tensor& step, const Tensor& offset, int qmin,
-                                int qmax, int axis, int, float) {
-  return {quantized<true>(x, step, &offset, qmin, qmax, axis)};
+                                int qmax, int axis, float unit, int, float) {
+  return {quantized<true>(x, step, &offset, qmin, qmax, axis, unit)};
 }
 
 std::vector<Tensor> step_offset_grad(const Tensor& x, const Tensor& step, const Tensor& offset,
-                                     const Tensor& dy, int qmin, int qmax, int axis, int rule,
-                                     float factor) {
+                                     const Tensor& dy, int qmin, int qmax, int axis, float unit,
+                                     int rule, float factor) {
   const auto run = rule == kClip ? gradients<true, kClip> : gradients<true, kStraightSlope>;
-  return run(x, step, &offset, dy, qmin, qmax, axis, factor);
+  return run(x, step, &offset, dy, qmin, qmax, axis, unit, factor);
 }
 
 }  // namespace
@@ -139,38 +141,42 @@ std::vector<Tensor> step_offset_grad(const Tensor& x, const Tensor& step, const 
 PD_BUILD_OP(pcq_fake_quantize_fixed)
     .Inputs({"X", "Step", "Offset"})
     .Outputs({"Out"})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "has_offset: bool"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "has_offset: bool"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::fixed))
     .SetInferShapeFn(PD_INFER_SHAPE(pcq::shape_of_first<const pcq::Shape&, const pcq::Shape&>))
     .SetInferDtypeFn(PD_INFER_DTYPE(pcq::dtype_of_first<const pcq::DataType&, const pcq::DataType&>));
 PD_BUILD_GRAD_OP(pcq_fake_quantize_fixed)
     .Inputs({"X", "Step", "Offset", paddle::Grad("Out")})
     .Outputs({paddle::Grad("X")})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "has_offset: bool"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "has_offset: bool"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::fixed_grad));
 
 PD_BUILD_OP(pcq_fake_quantize_step)
     .Inputs({"X", "Step"})
     .Outputs({"Out"})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "rule: int", "gradient_scale: float"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "rule: int",
+            "gradient_scale: float"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::step_only))
     .SetInferShapeFn(PD_INFER_SHAPE(pcq::shape_of_first<const pcq::Shape&>))
     .SetInferDtypeFn(PD_INFER_DTYPE(pcq::dtype_of_first<const pcq::DataType&>));
 PD_BUILD_GRAD_OP(pcq_fake_quantize_step)
     .Inputs({"X", "Step", paddle::Grad("Out")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Step")})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "rule: int", "gradient_scale: float"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "rule: int",
+            "gradient_scale: float"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::step_only_grad));
 
 PD_BUILD_OP(pcq_fake_quantize_step_offset)
     .Inputs({"X", "Step", "Offset"})
     .Outputs({"Out"})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "rule: int", "gradient_scale: float"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "rule: int",
+            "gradient_scale: float"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::step_offset))
     .SetInferShapeFn(PD_INFER_SHAPE(pcq::shape_of_first<const pcq::Shape&, const pcq::Shape&>))
     .SetInferDtypeFn(PD_INFER_DTYPE(pcq::dtype_of_first<const pcq::DataType&, const pcq::DataType&>));
 PD_BUILD_GRAD_OP(pcq_fake_quantize_step_offset)
     .Inputs({"X", "Step", "Offset", paddle::Grad("Out")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Step"), paddle::Grad("Offset")})
-    .Attrs({"qmin: int", "qmax: int", "axis: int", "rule: int", "gradient_scale: float"})
+    .Attrs({"qmin: int", "qmax: int", "axis: int", "unit: float", "rule: int",
+            "gradient_scale: float"})
     .SetKernelFn(PD_KERNEL(pcq::fake_quantize::step_offset_grad));

@@ -47,14 +47,15 @@ inline std::vector<float> inverse_of(std::vector<float> values) {
   return values;
 }
 
-// A learned step may pass through zero: its size counts, at least 2^-60. NaN stays.
+// A learned step may pass through zero: its size counts, at least 2^-60, in units. NaN stays.
 constexpr float kLeastSize = 0x1p-60f;
 
-inline std::vector<float> sizes_of(const Tensor& tensor) {
+inline std::vector<float> sizes_of(const Tensor& tensor, float unit = 1) {
   std::vector<float> values = copy_of(tensor);
   for (float& value : values) {
     value = std::fabs(value);
     if (value < kLeastSize) value = kLeastSize;
+    value *= unit;
   }
   return values;
 }

@@ -33,19 +33,20 @@ def fake_quantize(
     axis: int | None = None,
     rule: str = "range",
     gradient_scale: float = 1.0,
+    unit: float = 1.0,
 ) -> Any:
     """Uniform fake quantization: ``step * round(clip((x - offset) / step, qmin, qmax)) + offset``.
 
-    Of a step its size counts.
+    Of a step its size counts, times ``unit``.
 
     Raises:
         ValueError: the rule is none of :data:`RULES`.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
-    grid = {"qmin": qmin, "qmax": qmax, "axis": _axis(axis)}
     if not hasattr(step, "stop_gradient"):
-        step = paddle.full([1], float(step), "float32")
+        step, unit = paddle.full([1], float(step), "float32"), 1.0
+    grid = {"qmin": qmin, "qmax": qmax, "axis": _axis(axis), "unit": float(unit)}
     _check_shape(x, axis, "step", step)
     if offset is not None:
         _check_shape(x, axis, "offset", offset, step)

@@ -84,10 +84,9 @@ def _axis(attribute: Attribute) -> int | None:
 
 # Forward, all rules of the gradient are one.
 def _fake_quantize(inputs: Inputs, attribute: Attribute) -> Any:
-    bounds = inputs["Step"], attribute("qmin"), attribute("qmax")
-    return fused.fake_quantize(
-        inputs["X"], *bounds, offset=inputs.get("Offset"), axis=_axis(attribute)
-    )
+    grid = inputs["Step"], attribute("qmin"), attribute("qmax")
+    offset, unit = inputs.get("Offset"), attribute("unit")
+    return fused.fake_quantize(inputs["X"], *grid, offset=offset, axis=_axis(attribute), unit=unit)
 
 
 def _fixed(inputs: Inputs, attribute: Attribute) -> Any:

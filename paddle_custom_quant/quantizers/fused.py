@@ -48,6 +48,7 @@ def fake_quantize(
     axis: int | None = None,
     rule: str = "range",
     gradient_scale: float = 1.0,
+    unit: float = 1.0,
 ) -> Any:
     """Uniform fake quantization: ``step * round(clip((x - offset) / step, qmin, qmax)) + offset``.
 
@@ -66,13 +67,14 @@ def fake_quantize(
     Args:
         x: float32, any shape (-1 allowed in a program).
         step: a positive number, or float32 [1], or [channels] with ``axis``; of these the size
-            counts, as :func:`.functional.positive` gives it.
+            counts, as :func:`.functional.positive` gives it, times ``unit``.
         qmin: smallest integer.
         qmax: largest integer, at most 2^16.
         offset: real value of integer 0, the shape of step; ``None`` for 0.
         axis: dimension of x that step and offset run along; ``None`` for one step.
         rule: the gradient of step and offset.
         gradient_scale: factor on the gradients of step and offset.
+        unit: factor on a step that is a tensor; its gradient has it too.
 
     Returns:
         The tensor on its grid, shape and dtype of x.
@@ -80,7 +82,7 @@ def fake_quantize(
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
     edge = margin(qmin, qmax)
-    fixed = step if isinstance(step, float) else along(positive(step), x, axis)
+    fixed = step if isinstance(step, float) else along(in_units(step, unit), x, axis)
     shift = None if offset is None else along(offset, x, axis)
     learned = None
     if rule == "range":
@@ -99,6 +101,12 @@ def fake_quantize(
         slope = no_gradient(_step_slope(u, c, q, error, qmin, qmax, rule))
         y = y + slope * ((learned - fixed) * gradient_scale)
     return y if shift is None else y + shift
+
+
+def in_units(step: Any, unit: float) -> Any:
+    """The size of a learned step, times the unit it counts in."""
+    size = positive(step)
+    return size if unit == 1.0 else size * unit
 
 
 def _step_slope(u: Any, c: Any, q: Any, error: Any, qmin: int, qmax: int, rule: str) -> Any:
@@ -196,4 +204,4 @@ def dsq(
     return (soft + no_gradient(round_half_even(v) - soft)) * width + base
 
 
-__all__ = ["RULES", "dorefa_weight", "dsq", "fake_quantize", "margin", "nearest_level"]
+__all__ = ["RULES", "dorefa_weight", "dsq", "fake_quantize", "in_units", "margin", "nearest_level"]

@@ -56,7 +56,7 @@ class PACT(UniformQuantizer):
 
     def scale(self, x: Any, target: Target, **parameters: Any) -> Scale:
         """Step alpha / qmax."""
-        return Scale(parameters["alpha"] / float(self.qmax), rule="clip")
+        return Scale(parameters["alpha"], rule="clip", unit=1.0 / self.qmax)
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,12 @@ class PowerOfTwoScale(UniformWrapper):
         inner = self.quantizer.scale(x, target, **parameters)
         own = inner.step
         if isinstance(own, float):
-            return replace(inner, learned_step=2.0 ** round(log2(own)))
+            return replace(inner, learned_step=2.0 ** round(log2(own)), unit=1.0)
         exponent = round_half_even(paddle.log(own) * (1.0 / log(2.0)))
         ratio = no_gradient(power_of_two(exponent) / own)
         offset = None if inner.offset is None else inner.offset * ratio
         step = straight_through(power_of_two(exponent), own * ratio)
-        return replace(inner, learned_step=step, offset=offset)
+        return replace(inner, learned_step=step, unit=1.0, offset=offset)
 
     def quantize(self, x: Any, target: Target, **parameters: Any) -> Any:
         """The inner quantizer's formula on the rounded scale."""

@@ -10,8 +10,7 @@ import paddle
 
 from ..target import Target
 from .base import Quantizer, UniformGrid
-from .functional import positive
-from .fused import fake_quantize
+from .fused import fake_quantize, in_units
 
 
 @dataclass(frozen=True)
@@ -19,22 +18,24 @@ class Scale:
     """The uniform grid as tensors, and how it learns; see :func:`.fused.fake_quantize`.
 
     Attributes:
-        learned_step: a number, or a tensor of any sign, of which the size counts.
+        learned_step: a number, or a tensor of any sign, of which the size counts, in units.
         offset: real value of integer 0; ``None`` for 0.
         rule: the gradient of step and offset.
         gradient_scale: factor on it.
+        unit: real size of a learned step of 1.
     """
 
     learned_step: Any
     offset: Any | None = None
     rule: str = "range"
     gradient_scale: float = 1.0
+    unit: float = 1.0
 
     @property
     def step(self) -> Any:
         """The step, positive."""
         held = self.learned_step
-        return held if isinstance(held, float) else positive(held)
+        return held if isinstance(held, float) else in_units(held, self.unit)
 
 
 class UniformQuantizer(Quantizer):
@@ -74,6 +75,7 @@ class UniformQuantizer(Quantizer):
             axis=self.axis(target),
             rule=scale.rule,
             gradient_scale=scale.gradient_scale,
+            unit=scale.unit,
         )
 
     def grid(

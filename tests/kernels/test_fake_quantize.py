@@ -48,6 +48,8 @@ def test_agrees_with_the_composed_formula(
     x = (off_ties(rng, shape, qmin, qmax) * step + offset).astype("float32")
     gradient = rng.normal(size=shape).astype("float32")
     tensors["step"] *= rng.choice(np.float32([-1, 1]), tensors["step"].shape)
+    unit = float(rng.choice([1, 0.5, 0.125]))
+    tensors["step"] /= np.float32(unit)
     result = both(
         fake_quantize,
         x,
@@ -58,13 +60,14 @@ def test_agrees_with_the_composed_formula(
         axis=axis,
         rule=rule,
         gradient_scale=0.25,
+        unit=unit,
     )
     result.agree("y")
     result.agree("x")
     assert set(result.fused) == set(result.composed)
     if rule != "range":
         # A unit in the last place of u is what both may be off by.
-        sizes = 0.25 * gradient * max(abs(qmin), qmax, 1)
+        sizes = 0.25 * unit * gradient * max(abs(qmin), qmax, 1)
         for name in tensors:
             result.agree_in_sum(name, sizes, axis)
 

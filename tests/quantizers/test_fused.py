@@ -45,6 +45,7 @@ class Formula(Quantizer):
     per_channel=st.booleans(),
     with_offset=st.booleans(),
     rule=st.sampled_from(formulas.RULES),
+    unit=st.sampled_from([1.0, 0.375, 1 / 15]),
 )
 @EXAMPLES
 def test_fake_quantize(
@@ -55,12 +56,14 @@ def test_fake_quantize(
     per_channel: bool,
     with_offset: bool,
     rule: str,
+    unit: float,
 ) -> None:
     rng = np.random.default_rng(seed)
     axis = int(rng.integers(len(shape))) if per_channel else None
     channels = 1 if axis is None else shape[axis]
     n, p = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    step = rng.uniform(0.01, 2, channels).astype("float32")
+    learned = (rng.uniform(0.01, 2, channels) / unit).astype("float32")
+    step = learned * np.float32(unit)
     offset = (rng.normal(size=channels) * with_offset).astype("float32")
     s, b = (along(v.astype("float64"), len(shape), axis) for v in (step, offset))
     x = (off_ties(rng, shape, n, p) * s + b).astype("float32")
@@ -78,9 +81,10 @@ def test_fake_quantize(
     result = evaluate(
         Formula(
             lambda x, step, offset=None: formulas.fake_quantize(
-                x, step, n, p, offset=offset, axis=axis, rule=rule, gradient_scale=scale
+                x, step, n, p, offset=offset, axis=axis, rule=rule, gradient_scale=scale,
+                unit=unit,
             ),
-            {"step": step, **({"offset": offset} if with_offset else {})},
+            {"step": learned, **({"offset": offset} if with_offset else {})},
         ),
         x,
         g,
@@ -93,9 +97,9 @@ def test_fake_quantize(
     near = ulp + 2.0**-22 * np.abs(b / s).max()
     np.testing.assert_allclose(
         result.gradients["step"],
-        scale * shared_sum(g * slopes[rule], axis),
+        unit * scale * shared_sum(g * slopes[rule], axis),
         rtol=1e-5,
-        atol=scale * near * np.abs(g).sum(),
+        atol=unit * scale * near * np.abs(g).sum(),
     )
     if with_offset:
         expected = scale * shared_sum(np.where(inside, 0, g), axis) * (rule != "range")
