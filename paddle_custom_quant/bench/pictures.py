@@ -85,20 +85,25 @@ def _folding(held: list[Group]) -> bytes | None:
     lines: dict[str, list[Group]] = {}
     for g in held:
         first = g.first
-        if first.folding is not None:
-            lines.setdefault(f"{first.method}, {first.bits} bits, {first.setting}", []).append(g)
-    lines = {name: of for name, of in lines.items() if len(of) > 1}
+        lines.setdefault(f"{first.method}, {first.bits} bits, {first.setting}", []).append(g)
+    lines = {name: of for name, of in lines.items() if len({g.first.folding for g in of}) > 1}
     if not lines:
         return None
     figure, (axes,) = _panels(1)
     for (name, of), colour, mark in zip(lines.items(), _COLOURS, _MARKS):
-        of.sort(key=lambda g: g.first.folding or 0)
-        _line(axes, [g.first.folding or 0 for g in of], of, name, colour, mark)
-    axes.set_xticks(range(5), ["0 once", "1 merged", "2 naive", "3 corrected", "4 divided"])
+        of.sort(key=_place)
+        _line(axes, [_place(g) for g in of], of, name, colour, mark)
+    names = ["none", "0 once", "1 merged", "2 naive", "3 corrected", "4 divided"]
+    axes.set_xticks(range(-1, 5), names)
     axes.set_xlabel("folding strategy")
     axes.grid(alpha=0.3)
     _legend(figure, [axes])
     return _png(figure)
+
+
+def _place(group: Group) -> int:
+    """Of a folding strategy on the axis; no folding is left of all."""
+    return -1 if group.first.folding is None else group.first.folding
 
 
 def _named(held: list[Group], key: Callable[[Group], str]) -> list[str]:
@@ -134,10 +139,11 @@ def _line(
     means = [g.mean or 0.0 for g in held]
     below = [m - min(g.top1) for m, g in zip(means, held)]
     above = [max(g.top1) - m for m, g in zip(means, held)]
+    width = 1.2 if joined else 0
     axes.errorbar(
-        at, means, [below, above], color=colour, linewidth=1.2 if joined else 0, elinewidth=1,
-        capsize=2, label=name,
-    )  # fmt: skip
+        at, means, [below, above], color=colour, linewidth=width, elinewidth=1, capsize=2
+    )
+    axes.plot([], [], mark, color=colour, linestyle="-" if joined else "", label=name)
     faces = [colour if g.deployable else "white" for g in held]
     for x, y, face in zip(at, means, faces):
         axes.plot(x, y, mark, color=colour, markerfacecolor=face, markersize=6)
