@@ -43,8 +43,8 @@ class Net:
 
 NETS = {
     "LeNet": Net(LeNetBN, (1, 28, 28), "mnist", 2000, 800, 64, False),
-    "ResNet-18": Net(lambda: ResNet18(width=16), (3, 32, 32), "cifar10", 4000, 300, 64, True),
-    "MobileNetV2": Net(lambda: MobileNetV2(width=0.5), (3, 32, 32), "cifar10", 3000, 200, 32, True),
+    "ResNet-18": Net(lambda: ResNet18(width=16), (3, 32, 32), "cifar10", 3000, 200, 64, True),
+    "MobileNetV2": Net(lambda: MobileNetV2(width=0.5), (3, 32, 32), "cifar10", 2000, 150, 32, True),
 }
 
 

@@ -59,19 +59,22 @@ BATCH = 64
 class Method:
     """Weight and activation quantizer by bits, and the peers' means on this recipe.
 
-    ``ends`` quantizes the weights of the first and last layer, if not the method itself.
+    ``ends`` quantizes the weights of the first and last layer, if not the method itself;
+    ``observer`` chooses the ranges that activations start from, if not the method itself.
     """
 
     weight: Callable[[int], Any]
     activation: Callable[[int], Any]
     peer: dict[int, float] | None = None
     ends: Callable[[int], Any] | None = None
+    observer: pcq.observers.Observer | None = None
 
 
 rescaled = partial(DoReFaWeight, rescale=True, detach_max=True)
 unsigned = partial(LSQ, signed=False)
 METHODS = {
     "LSQ": Method(LSQ, unsigned, {4: 98.79, 3: 98.68, 2: 98.17}),
+    "LSQ, start by MSE": Method(LSQ, unsigned, observer=pcq.observers.MSE()),
     "LSQ, per channel": Method(partial(LSQ, per_channel=True), unsigned),
     "LSQ+": Method(LSQPlus, partial(LSQPlus, signed=False)),
     "PACT": Method(rescaled, PACT, {4: 98.70, 3: 98.39, 2: 97.34}),
@@ -156,7 +159,7 @@ class Net:
                 }
                 for chosen in batches(len(self.data.train), BATCH, 10, self.seed)
             )
-            pcq.calibrate(self.net.test, program, feeds, scope=self.scope)
+            pcq.calibrate(self.net.test, program, feeds, observer=method.observer, scope=self.scope)
             test = quantize(self.net.test, for_test=True)
         self.run(program, epochs, self.seed + 2000)
         return self.top1(test)
