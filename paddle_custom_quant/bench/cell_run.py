@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from ..training.metrics import Score, score
 from ..training.provenance import facts
 from ..training.recipe import Recipe
 from ..training.recipe_file import recipe_as_data
-from ..training.recipe_run import run_recipe
+from ..training.recipe_run import check_reusable, run_recipe
 from ..training.stage_programs import FLOAT, QUANTIZED, build_stage
 from ..training.tensor_file import read_tensors
 from ..training.trainer import predict
 from .cells import PlannedCell
-from .proof import Proof, prove
+from .proof import ENGINES, Proof, prove
 
 RECIPE, LOG, RESULT = "recipe.yaml", "log.jsonl", "cell.json"
 # A row of a log without what differs from run to run of the same training.
@@ -59,12 +60,15 @@ def run_cell(
         Content of the cell's files: ``recipe.yaml``, ``log.jsonl``, ``cell.json``.
 
     Raises:
+        ValueError: ``float_run`` does not hold the float net.
+        RuntimeError: an engine gave no result.
         OSError: a checkpoint could not be written.
     """
     recipe = planned.recipe
     assert recipe is not None
     held: dict[str, Any] = {"name": planned.name, "cell": planned.cell.model_dump(mode="json")}
     values: dict[str, np.ndarray] = {}
+    check_reusable(recipe, data, float_run)
     try:
         result = run_recipe(recipe, data, work, how, resume=True, reuse=float_run)
         scores = result.scores[recipe.seeds[0]]
@@ -77,6 +81,7 @@ def run_cell(
         held.update(status="failed", reason=" ".join(str(error).split()))
     held["seeds"] = {"float": _float_seed(recipe), "cell": planned.cell.seed}
     held.update(facts(data), threads=os.environ.get("OMP_NUM_THREADS", "all"))
+    held["versions"] |= {name: import_module(name).__version__ for name in ENGINES}
     files = {RECIPE: _text(recipe), LOG: _log(work / f"seed-{recipe.seeds[0]}" / LOG)}
     held["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     held["sha256"]["values"] = _hash(values)

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 from ..qat.backends import backend
+from ..training.models import WITHOUT_BATCH_NORM
 from ..training.recipe import Recipe
 from ..training.recipe_file import parse_recipe, recipe_as_data
 from .suite import POST_TRAINING, Cell, Suite
@@ -19,8 +20,8 @@ class PlannedCell:
     """A cell that can be run, or the reason why it is not.
 
     Attributes:
-        cell: what it is, with its net; folding is ``None`` where the setting does not fold, and in
-            post-training quantization, which merges batch norm once.
+        cell: what it is, with its net; folding is ``None`` where the setting does not fold, where
+            the net has no batch norm, and in post-training quantization, which merges it once.
         group: net, data, method, bits, setting and folding: what cells of other seeds share.
         recipe: to run; of the float net alone for post-training quantization, ``None`` if the
             setting cannot take the method.
@@ -78,7 +79,8 @@ def _of_grid(suite: Suite) -> list[Cell]:
 def _planned(suite: Suite, cell: Cell) -> PlannedCell:
     net, setting = cell.net or suite.recipe.net, backend(cell.setting)
     after = cell.method == POST_TRAINING
-    folding = None if after or not setting.folds_batch_norm else cell.folding
+    folds = setting.folds_batch_norm and net not in WITHOUT_BATCH_NORM and not after
+    folding = cell.folding if folds else None
     cell = cell.model_copy(update={"net": net, "folding": folding})
     parts = [net.lower(), suite.recipe.data.name, cell.method, f"w{cell.bits}a{cell.bits}"]
     parts += [cell.setting, *([] if folding is None else [f"fold{folding}"])]

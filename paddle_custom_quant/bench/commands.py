@@ -21,11 +21,15 @@ class _OptionalAddress(TyperCommand):
         """Give it the address that stands for this machine's cluster."""
         alone = [
             i for i, word in enumerate(args)
-            if word == "--ray" and (i + 1 == len(args) or args[i + 1].startswith("-"))
+            if word == "--ray" and (i + 1 == len(args) or _is_no_address(args[i + 1]))
         ]  # fmt: skip
         return super().parse_args(
             ctx, [f"--ray={THIS_MACHINE}" if i in alone else word for i, word in enumerate(args)]
         )
+
+
+def _is_no_address(word: str) -> bool:
+    return word.startswith("-") or word.endswith((".yaml", ".yml"))
 
 
 def bench_command(

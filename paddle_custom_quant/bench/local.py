@@ -68,7 +68,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     work = folder.work(name)
     work.mkdir(parents=True, exist_ok=True)
-    given = [str(folder.root), name, data, reuse]
+    given = [str(folder.root), name, data, reuse, str(os.getpid())]
     package = str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment: dict[str, Any] = {

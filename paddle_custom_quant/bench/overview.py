@@ -37,18 +37,19 @@ def as_document(rows: Sequence[Row]) -> str:
 
 
 def usual_folding(held: Sequence[Group]) -> list[Group]:
-    """Without the strategies that only a comparison of them has: the one most groups have stays."""
+    """One group of each method, bits and setting: of the folding most have, else of none."""
     found = [g.first.folding for g in held if g.first.folding is not None]
     usual = max(sorted(set(found)), key=found.count) if found else None
-    unfolded = {(g.first.method, g.first.bits, g.first.setting) for g in held
-                if g.first.folding == usual}  # fmt: skip
-    return [
-        g
-        for g in held
-        if g.first.folding == usual
-        or (g.first.folding is None
-            and (g.first.method, g.first.bits, g.first.setting) not in unfolded)
-    ]  # fmt: skip
+    chosen: dict[str, Group] = {}
+    for g in held:
+        kept = chosen.setdefault(_form(g), g)
+        if _nearness(g, usual) > _nearness(kept, usual):
+            chosen[_form(g)] = g
+    return [g for g in held if chosen[_form(g)] is g]
+
+
+def _nearness(g: Group, usual: int | None) -> int:
+    return 2 if g.first.folding == usual else 1 if g.first.folding is None else 0
 
 
 def several_foldings(held: Sequence[Group]) -> list[Group]:

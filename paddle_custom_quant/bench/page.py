@@ -30,8 +30,8 @@ def render(title: str, rows: Sequence[Row], pictures: Mapping[str, bytes]) -> st
         "script": script,
         "summary": html.escape(summary(rows)),
         "head": "".join(_head(name) for name in COLUMNS),
-        "rows": "\n".join(_line(group) for group in groups(rows)),
-        "pictures": "\n".join(_figure(name, content) for name, content in pictures.items()),
+        "rows": lines_of(rows),
+        "pictures": "\n".join(figure(name, content) for name, content in pictures.items()),
     }
     return filled(_asset("page.html"), slots)
 
@@ -46,6 +46,11 @@ def summary(rows: Sequence[Row]) -> str:
     )
     other = len(rows) - trained - without
     return f"{told}; {other} failed or waiting." if other else f"{told}."
+
+
+def lines_of(rows: Sequence[Row]) -> str:
+    """The table's body."""
+    return "\n".join(_line(group) for group in groups(rows))
 
 
 def _head(name: str) -> str:
@@ -76,7 +81,8 @@ def _line(group: Group) -> str:
     return f'<tr id="{html.escape(group.first.group)}">{"".join(cells)}</tr>'
 
 
-def _figure(name: str, content: bytes) -> str:
+def figure(name: str, content: bytes) -> str:
+    """A picture with its name."""
     data = base64.b64encode(content).decode()
     told = html.escape(name.rsplit(".", 1)[0])
     image = f'<img alt="{told}" src="data:image/png;base64,{data}">'
@@ -87,4 +93,4 @@ def _asset(name: str) -> str:
     return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-__all__ = ["render", "summary"]
+__all__ = ["figure", "lines_of", "render", "summary"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle
+from typing import Any, TypeVar
 
 from .overview import usual_folding
 from .results import Group, Row, groups
@@ -15,6 +16,7 @@ _COLOURS = (
 )  # fmt: skip
 _MARKS = "osD^vPX*<>"
 ACADEMIC = "academic"
+T = TypeVar("T")
 
 
 def pictures(rows: Sequence[Row]) -> dict[str, bytes]:
@@ -41,7 +43,7 @@ def _bits(held: list[Group]) -> bytes | None:
     bits = sorted({g.first.bits for g in held})
     figure, panels = _panels(len(settings))
     for axes, setting in zip(panels, settings):
-        for method, colour, mark in zip(methods, _COLOURS, _MARKS):
+        for method, colour, mark in _styled(methods):
             line = [g for g in held if (g.first.method, g.first.setting) == (method, setting)]
             line.sort(key=lambda g: g.first.bits)
             if line:
@@ -65,7 +67,7 @@ def _settings(held: list[Group]) -> bytes | None:
     bits = sorted({g.first.bits for g in held}, reverse=True)
     figure, panels = _panels(len(bits))
     for axes, count in zip(panels, bits):
-        for order, (method, colour, mark) in enumerate(zip(methods, _COLOURS, _MARKS)):
+        for order, (method, colour, mark) in enumerate(_styled(methods)):
             line = [g for g in held if (g.first.method, g.first.bits) == (method, count)]
             line.sort(key=lambda g: settings.index(g.first.setting))
             # Beside each other: methods often come to the same.
@@ -90,7 +92,7 @@ def _folding(held: list[Group]) -> bytes | None:
     if not lines:
         return None
     figure, (axes,) = _panels(1)
-    for (name, of), colour, mark in zip(lines.items(), _COLOURS, _MARKS):
+    for (name, of), colour, mark in _styled(lines.items()):
         of.sort(key=_place)
         _line(axes, [_place(g) for g in of], of, name, colour, mark)
     names = ["none", "0 once", "1 merged", "2 naive", "3 corrected", "4 divided"]
@@ -99,6 +101,11 @@ def _folding(held: list[Group]) -> bytes | None:
     axes.grid(alpha=0.3)
     _legend(figure, [axes])
     return _png(figure)
+
+
+def _styled(held: Iterable[T]) -> Iterator[tuple[T, str, str]]:
+    """Each with a colour and a mark; so many pairs of them differ as there will ever be methods."""
+    return zip(held, cycle(_COLOURS), cycle(_MARKS))
 
 
 def _place(group: Group) -> int:

@@ -1,7 +1,7 @@
-"""The process of one cell: ``python -m paddle_custom_quant.bench.process FOLDER NAME DATA REUSE``.
+"""The process of one cell: ``python -m ... FOLDER NAME DATA REUSE PARENT``.
 
-``NAME`` is a cell's, or ``float_`` and a net. It ends with the process that started it; a second
-one for the same cell waits until the first is gone.
+``NAME`` is a cell's, or ``float_`` and a net. It ends with the process that started it, ``PARENT``;
+a second one for the same cell waits until the first is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKPOINT_EVERY = 100
 _SECONDS = 0.5
 
 
-def main(root: str, name: str, data: str, reuse: str) -> None:
+def main(root: str, name: str, data: str, reuse: str, parent: str) -> None:
     """Train the float net or a cell.
 
     Args:
@@ -35,8 +35,9 @@ def main(root: str, name: str, data: str, reuse: str) -> None:
         name: of the cell.
         data: where the images are; empty for the default.
         reuse: folder of a run to take the float net from; empty for none.
+        parent: process that it ends with. It may be gone already.
     """
-    _end_with(os.getppid())
+    _end_with(int(parent))
     keep_memory()
     folder = SuiteFolder(Path(root))
     suite = load_suite(folder.suite)
@@ -51,7 +52,9 @@ def main(root: str, name: str, data: str, reuse: str) -> None:
             recipe = float_recipe(suite, name[len(FLOAT_PREFIX) :])
             run_recipe(recipe, images, work, how, resume=True, reuse=reuse or None)
             return
-        planned = next(c for c in planned_cells(suite, yes=True) if c.name == name)
+        planned = {cell.name: cell for cell in planned_cells(suite, yes=True)}.get(name)
+        if planned is None:
+            raise ValueError(f"{folder.suite} has no cell {name}: another run has changed it.")
         assert planned.cell.net is not None
         files = run_cell(planned, images, work, folder.float_run(planned.cell.net), how)
         folder.keep(name, files)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..deploy import compare, freeze, round_biases
+from ..deploy.engines import ENGINES as INSTALLED
 from ..deploy.report import Row
 from ..qat.backends import backend
 
@@ -26,7 +27,7 @@ class Proof:
         engine: ONNX Runtime; OpenVINO where only that runs all layers on integers.
         reason: why not; empty if it is.
         top1_agreement: share of images with the same largest output, the lower one where two
-            engines were asked; ``None`` if none ran.
+            engines were asked; ``None`` if none was.
         images: how many there were.
         integer_layers: layers that the engine ran on integers.
         all_layers: convolutions and linear layers.
@@ -41,6 +42,16 @@ class Proof:
     engine: str = ENGINES[0]
 
 
+def check_engines() -> None:
+    """Raise ValueError unless the engines are installed."""
+    missing = [name for name in ENGINES if not INSTALLED[name].installed]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)} must show whether cells can be deployed, and is not "
+            "installed: pip install paddle-custom-quant[bench]."
+        )
+
+
 def prove(program: Any, scope: Any, images: np.ndarray, setting: str) -> Proof:
     """Move biases onto what integer kernels add, then compare with the engines.
 
@@ -49,6 +60,9 @@ def prove(program: Any, scope: Any, images: np.ndarray, setting: str) -> Proof:
         scope: holds its values; biases change.
         images: to compare on, float32 ``[N, channels, height, width]``.
         setting: the hardware setting.
+
+    Raises:
+        RuntimeError: an engine gave no result, which says nothing of the net.
     """
     if not backend(setting).integers:
         return Proof(False, f"the {setting} setting is of papers, not of an engine")
@@ -78,20 +92,16 @@ def prove(program: Any, scope: Any, images: np.ndarray, setting: str) -> Proof:
 def _proof(row: Row, layers: int) -> Proof:
     """Of one engine alone."""
     if not row.ran:
-        reason = row.failed or f"not shown: {row.skipped}"
-        return Proof(False, reason, all_layers=layers, engine=row.engine)
-    reason = ""
-    if row.integer_layers < row.all_layers:
-        reason = (
-            f"{row.engine} runs {row.all_layers - row.integer_layers} of {row.all_layers} layers "
-            f"in float, such as {row.float_kernels[0]}"
-        )
+        raise RuntimeError(f"{row.engine} gave no result: {row.failed or row.skipped}")
+    reason, every = "", max(row.all_layers, layers)
+    if row.integer_layers < every:
+        such = f", such as {row.float_kernels[0]}" if row.float_kernels else ""
+        reason = f"{row.engine} runs {every - row.integer_layers} of {every} layers in float{such}"
     elif row.top1_agreement < AGREEMENT:
         reason = f"{row.engine} agrees on {row.top1_agreement:.2%} of the images, less than 99.5 %"
     return Proof(
-        not reason, reason, row.top1_agreement, row.samples, row.integer_layers, row.all_layers,
-        row.engine,
-    )  # fmt: skip
+        not reason, reason, row.top1_agreement, row.samples, row.integer_layers, every, row.engine
+    )
 
 
 def _together(asked: Sequence[Proof]) -> Proof:
@@ -105,4 +115,4 @@ def _together(asked: Sequence[Proof]) -> Proof:
     return replace(asked[0], reason=reason, top1_agreement=lowest)
 
 
-__all__ = ["AGREEMENT", "ENGINES", "Proof", "prove"]
+__all__ = ["AGREEMENT", "ENGINES", "Proof", "check_engines", "prove"]

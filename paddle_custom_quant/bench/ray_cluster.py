@@ -81,7 +81,16 @@ def run_on_ray(
 
     Returns:
         Why there is no result, by name.
+
+    Raises:
+        ValueError: no machine has so many CPUs.
     """
+    most = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes()), default=0)
+    if threads > most:
+        raise ValueError(
+            f"a cell takes {threads} CPUs and no machine of the cluster has more than {most}: give "
+            "--threads a smaller number."
+        )
     floats = ray.put(_float_nets(folder, reuse))
     suite = folder.suite.read_bytes()
     run = ray.remote(_run_elsewhere).options(num_cpus=threads, max_retries=RETRIES)

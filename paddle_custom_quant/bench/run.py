@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .local import run_local
 from .overview import as_document
 from .page import render
 from .pictures import pictures
+from .proof import check_engines
 from .results import Row, as_csv, as_json, collect
 from .suite import Suite, check_same_suite, suite_as_data, suite_as_text
 
@@ -63,12 +65,14 @@ def run_suite(
         reuse: folder of a run that the float nets are taken from.
 
     Raises:
-        ValueError: the folder is of another suite, the float net of ``reuse`` does not fit, or no
-            Ray cluster answers.
+        ValueError: the folder is of another suite or in use, an engine is not installed, the float
+            net of ``reuse`` does not fit, or no Ray cluster answers.
         OSError: something could not be written.
     """
     folder = SuiteFolder(root)
     check_same_suite(suite, folder.suite)
+    if any(cell.recipe is not None for cell in cells):
+        check_engines()
     open_cells = [
         cell for cell in cells if cell.recipe is not None and folder.result(cell.name) is None
     ]
@@ -76,7 +80,7 @@ def run_suite(
     if reuse is not None:
         for net in nets:
             check_reusable(float_recipe(suite, net), images, reuse)
-    with _runner(where) as run:
+    with _runner(where) as run, _alone_in(root):
         write_files({folder.suite: suite_as_text(suite).encode()}, overwrite=True)
         reused = str(reuse.resolve()) if reuse else ""
         ended = run(folder, [f"{FLOAT_PREFIX}{net}" for net in nets], reuse=reused, tell=tell)
@@ -96,9 +100,24 @@ def run_suite(
 
 
 @contextmanager
+def _alone_in(root: Path) -> Iterator[None]:
+    """Hold a folder for this process."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another run is at work in {root}: wait for it, or name another folder."
+            ) from None
+        yield
+
+
+@contextmanager
 def _runner(where: Where) -> Iterator[Callable[..., dict[str, str]]]:
     """What runs cells, as :func:`run_local` does."""
-    given: dict[str, Any] = {"threads": where.threads, "data": str(where.data or "")}
+    data = str(where.data.resolve()) if where.data else ""
+    given: dict[str, Any] = {"threads": where.threads, "data": data}
     if where.ray is None:
         yield partial(run_local, jobs=where.jobs, **given)
         return

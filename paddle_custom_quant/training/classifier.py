@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import static
@@ -25,6 +27,7 @@ class Classifier:
         label: int64 ``[-1, 1]``.
         logits: float32 ``[-1, classes]``.
         loss: mean cross entropy, a scalar; with smoothed labels if asked for.
+        shapes: of all parameters and statistics of the float net, by name.
         folding: what was folded, if batch norm was.
     """
 
@@ -35,7 +38,23 @@ class Classifier:
     label: str
     logits: str
     loss: str
+    shapes: Mapping[str, tuple[int, ...]]
     folding: Folding | None = None
+
+    def check_values(self, values: Mapping[str, np.ndarray]) -> None:
+        """Raise ValueError unless these can be the float net's parameters and statistics."""
+        different = sorted(
+            name
+            for name, shape in self.shapes.items()
+            if name not in values or values[name].shape != shape
+        )
+        if different:
+            name = different[0]
+            found = "is missing" if name not in values else f"has shape {[*values[name].shape]}"
+            raise ValueError(
+                f"the checkpoint is of another net: {name!r} {found}, the net has "
+                f"{[*self.shapes[name]]} ({len(different)} of {len(self.shapes)} tensors differ)."
+            )
 
 
 def build_classifier(
@@ -80,6 +99,7 @@ def build_classifier(
         channels, side, _ = shape
         logits = NETS[net](classes, channels, side)(image)
         test = train.clone(for_test=True)
+        shapes = {v.name: tuple(v.shape) for v in test.list_vars() if v.persistable}
         folded = None
         if folding is not None:
             folded = fold_batch_norm(train, test, strategy=folding, delay=folding_delay)
@@ -91,4 +111,4 @@ def build_classifier(
             learning_rate, momentum, use_nesterov=nesterov, weight_decay=weight_decay or None
         ).minimize(loss)
     names = (image.name, label.name, logits.name, loss.name)
-    return Classifier(startup, train, test, *names, folded)
+    return Classifier(startup, train, test, *names, shapes, folded)

@@ -20,6 +20,7 @@ def facts(data: Dataset, processes: int = 1) -> dict[str, Any]:
         "processes": processes,
         "data": {
             "name": data.name,
+            "sha256": data.sha256,
             "training_images": len(data.train),
             "test_images": len(data.test),
         },

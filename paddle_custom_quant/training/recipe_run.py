@@ -14,6 +14,7 @@ import yaml
 from ..compat import legacy_static
 from ..deploy.storage import write_files
 from .checkpoint import values_of
+from .classifier import build_classifier
 from .data import Dataset
 from .how import How
 from .metrics import Score
@@ -145,11 +146,15 @@ def check_reusable(recipe: Recipe, data: Dataset, folder: str | Path) -> None:
     for seed in recipe.seeds:
         one = _OneSeed(recipe, data, Path(folder), seed, How(), False, None)
         held = Path(folder, f"seed-{one.float_seed}")
-        if Checkpoints(held, FLOAT, one.owner(FLOAT), one.how.tell).finished() is None:
+        found = Checkpoints(held, FLOAT, one.owner(FLOAT), one.how.tell).finished()
+        if found is None:
             raise ValueError(
                 f"{held} holds no finished float training: name the folder of a run of "
                 f"{recipe.net} with seed {one.float_seed}."
             )
+        with legacy_static():
+            net = build_classifier(recipe.net, data.train.shape, data.classes)
+        net.check_values(found[0])
 
 
 class _OneSeed:
@@ -243,7 +248,7 @@ class _OneSeed:
             held[CONTROL] = {key: held[QUANTIZED][key] for key in Stage.model_fields}
             kept.append(CONTROL)
         parts = held if name == QUANTIZED else {key: held[key] for key in kept}
-        owner = {"recipe": parts, "seed": self._seed(name), "images": self.data.name}
+        owner = {"recipe": parts, "seed": self._seed(name), "images": self.data.sha256}
         return {**owner, "float_seed": self.float_seed} if name == QUANTIZED else owner
 
     def _from_other(self, other: Path, name: str, owner: Mapping[str, Any]) -> Any:

@@ -101,7 +101,7 @@ def build_stage(
         group: the processes that train together.
 
     Raises:
-        ValueError: quantizers that do not fit the net.
+        ValueError: quantizers or start values that do not fit the net.
     """
     group, optimizer = group or ProcessGroup(), recipe.optimizer
     form = recipe.hardware if stage == QUANTIZED else None
@@ -121,6 +121,7 @@ def build_stage(
     with static.scope_guard(scope):
         executor.run(classifier.startup)
     if start is not None:
+        classifier.check_values(start)
         set_values(start, scope, executor.place)
     if classifier.folding is not None:
         classifier.folding.start(scope, executor.place)

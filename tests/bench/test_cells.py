@@ -7,6 +7,7 @@ import pytest
 from paddle_custom_quant.bench import cells as module
 from paddle_custom_quant.bench.cells import float_recipe, planned_cells
 from paddle_custom_quant.bench.suite import load_suite
+from paddle_custom_quant.training.models import NETS, WITHOUT_BATCH_NORM
 from tests.bench.tiny_suite import held, suite
 
 SUITES = sorted(Path("suites").glob("*.yaml"))
@@ -54,6 +55,15 @@ def test_all_cells_start_from_one_float_net():
     assert {r.float_stage.seed for r in trained} == {5}
     assert {r.seeds[0] for r in trained} == {0, 7}
     assert {r.quantized.epochs for r in trained} == {0.1}
+
+
+def test_nets_without_batch_norm_have_nothing_to_fold():
+    for name, make in NETS.items():
+        norms = [x for x in make(10, 3, 32).sublayers() if "Norm" in type(x).__name__]
+        assert (not norms) == (name in WITHOUT_BATCH_NORM), name
+    (cell,) = planned_cells(suite(grid=None, cells=[{**CELL, "net": "LeNet"}]))
+    assert cell.recipe is not None and cell.recipe.hardware.folding is None
+    assert cell.name == "lenet_digits_lsq_w4a4_tensorrt_seed0"
 
 
 def test_post_training_has_the_float_recipe():

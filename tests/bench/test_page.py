@@ -41,6 +41,9 @@ GRID = [
     for method, bits, setting, seed in product(["lsq", "dsq"], [4, 2], ["academic", "tvm"], [0, 1])
 ]
 
+# More methods than there are colours.
+MANY = [row(f"m{i}", bits, top1=80.0 + i) for i in range(12) for bits in (4, 2)]
+
 
 class Page(HTMLParser):
     def __init__(self, text):
@@ -123,6 +126,7 @@ def test_sorting_keys_are_numbers_where_columns_are():
         ([row(folding=f) for f in range(5)], ["lenet-folding.png"]),
         ([ROWS[3]], []),
         (GRID, ["lenet-bits.png", "lenet-settings.png"]),
+        (MANY, ["lenet-bits.png"]),
     ],
 )  # fmt: skip
 def test_pictures_of_what_there_is(rows, names):
@@ -130,6 +134,13 @@ def test_pictures_of_what_there_is(rows, names):
     assert list(drawn) == names
     assert all(content.startswith(PNG) for content in drawn.values())
     assert pictures(rows) == drawn
+
+
+def test_every_method_has_a_line_of_its_own():
+    for left in range(len(MANY) // 2):
+        of = MANY[2 * left].method
+        fewer = [one for one in MANY if one.method != of]
+        assert pictures(fewer) != pictures(MANY), of
 
 
 def test_the_overview_sets_methods_against_settings():
@@ -147,6 +158,12 @@ def test_the_overview_sets_methods_against_settings():
 | --- | --- | --- | --- |
 | dsq, 8 bits, tensorrt | 70.00 | 70.00 | 73.00 |
 """
+
+
+def test_the_overview_keeps_what_has_another_folding_than_most():
+    rows = [row(), row(bits=2), row("dsq", folding=1, top1=77.0), row("qil", folding=None)]
+    assert "| dsq | 77.00 |" in overview(rows).splitlines()
+    assert "| qil | 90.00 |" in overview(rows).splitlines()
 
 
 def test_the_overview_has_a_table_for_each_number_of_bits():

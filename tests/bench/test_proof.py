@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -57,24 +59,8 @@ def test_openvino_proves_an_addition_to_a_float_convolution(residual):
     assert proof.top1_agreement >= 0.995
 
 
-@pytest.mark.parametrize(
-    ("engines", "wanted"),
-    [
-        ({"onnxruntime": {"top1_agreement": 0.99}}, "onnxruntime agrees on 99.00%"),
-        ({"onnxruntime": {"skipped": "no onnx"}}, "not shown: no onnx"),
-        (
-            {"onnxruntime": {"integer_layers": 3, "float_kernels": ["sum"]},
-             "openvino": {"top1_agreement": 0.9}},
-            "onnxruntime runs 1 of 4 layers in float, such as sum; openvino agrees on 90.00%",
-        ),
-        (
-            {"onnxruntime": {"integer_layers": 3, "float_kernels": ["sum"]},
-             "openvino": {"skipped": "not installed"}},
-            "such as sum; not shown: not installed",
-        ),
-    ],
-)  # fmt: skip
-def test_what_no_engine_proves_names_the_reasons(residual, monkeypatch, engines, wanted):
+def answering(monkeypatch, engines):
+    """Let engines answer as told; which of them were asked."""
     asked = []
 
     class Compared:
@@ -84,6 +70,41 @@ def test_what_no_engine_proves_names_the_reasons(residual, monkeypatch, engines,
             return Row(engine, **{**held, **engines[engine]})
 
     monkeypatch.setattr(module, "compare", lambda *args, **settings: Compared())
+    return asked
+
+
+@pytest.mark.parametrize("lost", [{"failed": "signal 9"}, {"skipped": "it is not installed"}])
+def test_an_engine_without_a_result_says_nothing_of_the_net(residual, monkeypatch, lost):
+    answering(monkeypatch, {"onnxruntime": lost})
+    with pytest.raises(RuntimeError, match="onnxruntime gave no result: "):
+        prove(*residual("tensorrt"))
+
+
+def test_missing_engines_are_named(monkeypatch):
+    missing = {name: SimpleNamespace(installed=False) for name in module.ENGINES}
+    monkeypatch.setattr(module, "INSTALLED", missing)
+    with pytest.raises(ValueError, match=r"onnxruntime and openvino .* pip install"):
+        module.check_engines()
+
+
+@pytest.mark.parametrize(
+    ("engines", "wanted"),
+    [
+        ({"onnxruntime": {"top1_agreement": 0.99}}, "onnxruntime agrees on 99.00%"),
+        (
+            {"onnxruntime": {"integer_layers": 3, "all_layers": 3},
+             "openvino": {"integer_layers": 3}},
+            "onnxruntime runs 1 of 4 layers in float; openvino runs 1 of 4 layers in float",
+        ),
+        (
+            {"onnxruntime": {"integer_layers": 3, "float_kernels": ["sum"]},
+             "openvino": {"top1_agreement": 0.9}},
+            "onnxruntime runs 1 of 4 layers in float, such as sum; openvino agrees on 90.00%",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_engine_proves_names_the_reasons(residual, monkeypatch, engines, wanted):
+    asked = answering(monkeypatch, engines)
     proof = prove(*residual("tensorrt"))
     assert not proof.deployable and proof.engine == "onnxruntime"
     assert wanted in proof.reason

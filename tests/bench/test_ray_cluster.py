@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from paddle_custom_quant.bench.published import problems
-from tests.bench.tiny_suite import ACADEMIC, CELLS, PROVEN, run, start, table
+from paddle_custom_quant.cli import app
+from tests.bench.tiny_suite import ACADEMIC, CELLS, PROVEN, run, start, table, write
 
 
 def test_the_same_table_as_without_and_the_float_net_may_be_given(whole, tmp_path):
@@ -70,6 +72,19 @@ def test_a_cell_that_fails_there_is_a_row_with_its_reason(whole, tmp_path):
     run(tmp_path, "--ray", "--reuse", str(whole / "work" / "float_LeNetBN"), code=1,
         cells=[CELLS[1]], quantized=stage)  # fmt: skip
     assert "diverged" in table(tmp_path / "out")
+
+
+def test_more_threads_than_a_machine_has_are_one_line(whole, tmp_path):
+    pytest.importorskip("ray")
+    told = run(tmp_path, "--ray", "--threads", "4096", code=2)
+    assert "a cell takes 4096 CPUs and no machine of the cluster has more than" in told
+
+
+def test_a_suite_is_not_taken_for_an_address(whole, tmp_path):
+    pytest.importorskip("ray")
+    path = str(write(tmp_path / "b.yaml", grid=None, cells=CELLS))
+    done = CliRunner().invoke(app, ["bench", "--ray", path, "--jobs", "2"])
+    assert done.exit_code == 2 and "--jobs is of this machine" in done.output
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere", ":x"])

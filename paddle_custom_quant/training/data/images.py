@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,16 @@ class Dataset:
     train: Images
     test: Images
     classes: int = 10
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all pixels and labels."""
+        held = hashlib.sha256()
+        for part in (self.train, self.test):
+            for array in (part.pixels, part.labels):
+                held.update(f"{array.dtype} {array.shape}".encode())
+                held.update(np.ascontiguousarray(array).tobytes())
+        return held.hexdigest()
 
     def __post_init__(self) -> None:
         """Check that both parts belong to the same problem."""

@@ -30,4 +30,16 @@ NETS: dict[str, Callable[[int, int, int], Any]] = {
     "VGG-small": VGGSmall,
 }
 
-__all__ = ["NETS", "CifarResNet", "LeNet", "LeNetBN", "MobileNetV2", "ResNet18", "VGGSmall"]
+# Nothing to fold in these.
+WITHOUT_BATCH_NORM = ("LeNet",)
+
+__all__ = [
+    "NETS",
+    "WITHOUT_BATCH_NORM",
+    "CifarResNet",
+    "LeNet",
+    "LeNetBN",
+    "MobileNetV2",
+    "ResNet18",
+    "VGGSmall",
+]
