@@ -105,7 +105,6 @@ def main() -> int:
     if given.data is None:
         options.error("name the folder that holds mnist/ and cifar10/ with --data, or set PCQ_DATA")
     given.data = Path(given.data)
-    pcq.keep_memory()
     if given.quick:
         given.net, given.method, given.images = ["LeNet"], ["lsq-w4a4"], 200
         NETS["LeNet"] = replace(NETS["LeNet"], float_steps=60, steps=20)

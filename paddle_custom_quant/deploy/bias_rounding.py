@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ _ADDING = {
 }  # fmt: skip
 
 
-def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str, float]:
+def round_biases(
+    program: paddle.static.Program, scope: Any = None, *, outputs: Sequence[str] | None = None
+) -> dict[str, float]:
     """Move trained biases to the nearest values that integer kernels can add.
 
     An integer kernel adds a bias to its 32-bit sums: it counts in steps of input times weight. A
@@ -33,6 +36,7 @@ def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str,
     Args:
         program: the trained test program.
         scope: holds its values, which are changed; the global scope by default.
+        outputs: names of results; by default what no operator reads.
 
     Returns:
         By parameter, the largest change of one of its values. A bias that several layers share, or
@@ -42,7 +46,7 @@ def round_biases(program: paddle.static.Program, scope: Any = None) -> dict[str,
         ValueError: as :func:`.freeze`.
     """
     scope = scope or paddle.static.global_scope()
-    frozen = freeze(program, scope)
+    frozen = freeze(program, scope, outputs=outputs)
     producers = frozen.producers()
     block = program.global_block()
     makers = {name: op for op in block.ops for name in op.output_arg_names}

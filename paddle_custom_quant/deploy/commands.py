@@ -6,6 +6,7 @@ Both leave with code 2 and one line on what is wrong where a model or input cann
 
 from pathlib import Path
 from typing import Annotated, Any, Optional
+from zipfile import BadZipFile
 
 import typer
 
@@ -26,6 +27,9 @@ def export_command(
     result: Annotated[
         Optional[list[str]], typer.Option(help="Name of an output; what nothing reads if left out.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Paddle files for float engines, not for oneDNN int8.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -36,8 +40,12 @@ def export_command(
 
     with one_line(debug), legacy_static():
         names = [name.strip() for name in formats.split(",") if name.strip()]
+        if output.resolve() == model.resolve():
+            raise ValueError(f"{output} is the trained program itself: name another output.")
         program, scope = load_program(model)
-        frozen = export(program, scope, output, names, overwrite=overwrite, outputs=result)
+        frozen = export(
+            program, scope, output, names, exact=exact, overwrite=overwrite, outputs=result or None
+        )
         layers, integer = frozen.weighted_layers(), frozen.integer_layers()
         typer.echo(f"{len(integer)} of {len(layers)} layers are integers.")
         for note in frozen.notes:
@@ -54,6 +62,9 @@ def compare_command(
         Optional[Path], typer.Option(help="Files that export wrote; made anew if left out.")
     ] = None,
     engine: Annotated[Optional[list[str]], typer.Option(help="Only this engine.")] = None,
+    result: Annotated[
+        Optional[list[str]], typer.Option(help="Name of an output; what nothing reads if left out.")
+    ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer as well.")] = False,
     timed: Annotated[bool, typer.Option("--timed", help="Time batches of 1 and 32.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of an engine.")] = 1,
@@ -80,21 +91,22 @@ def compare_command(
                 models["onnx"] = files_of(exported, "onnx")[0]
             if not models:
                 raise ValueError(f"{exported}: there is no {exported.name}.pdmodel or .onnx.")
-        result = compare(
+        compared = compare(
             program,
             scope,
             _inputs(inputs),
             models=models,
-            engines=engine,
+            engines=engine or None,
+            outputs=result or None,
             batch_size=batch_size,
             threads=threads,
             timed=(1, 32) if timed else (),
             layers=layers,
         )
-        typer.echo(str(result))
+        typer.echo(str(compared))
         if json_file is not None:
-            write_files({json_file: result.to_json().encode()}, overwrite=True)
-    if any(row.failed for row in result.rows):
+            write_files({json_file: compared.to_json().encode()}, overwrite=True)
+    if any(row.failed for row in compared.rows):
         raise typer.Exit(1)
 
 
@@ -103,7 +115,7 @@ def _inputs(path: Path) -> Any:
 
     try:
         held = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as .npy or .npz ({error}).") from None
     if isinstance(held, np.ndarray):
         return held

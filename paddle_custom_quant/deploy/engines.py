@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -73,6 +74,8 @@ def _open_paddle(path: Path, threads: int, onednn: bool, int8: bool) -> tuple[Ru
         config.enable_mkldnn()
         if int8:
             config.enable_mkldnn_int8(set())
+    else:
+        config.disable_mkldnn()  # Paddle 3 has it on
     predictor = inference.create_predictor(config)
     sources = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
     results = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
@@ -93,12 +96,13 @@ def _open_onnxruntime(path: Path, threads: int, int8: bool) -> tuple[Run, Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    optimised = path.with_name(f".{path.name}.optimised")
+    folder = tempfile.TemporaryDirectory()  # as long as the session is in use
+    optimised = Path(folder.name, path.name)
     options.optimized_model_filepath = str(optimised)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
-    def run(batch: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(batch: dict[str, np.ndarray], _kept: Any = folder) -> list[np.ndarray]:
         return session.run(None, batch)
 
     return run, optimised

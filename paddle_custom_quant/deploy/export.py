@@ -23,6 +23,7 @@ def export(
     path: str | Path = "model",
     formats: Sequence[str] = ("paddle", "onnx"),
     *,
+    exact: bool = False,
     overwrite: bool = False,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
@@ -35,6 +36,8 @@ def export(
         path: without suffix; ``.pdmodel``, ``.pdiparams``, ``.onnx`` and ``.int4.onnx`` are
             appended.
         formats: ``"paddle"``, ``"onnx"``, ``"onnx-int4"``.
+        exact: write the Paddle files for engines that compute in float, not for oneDNN's int8
+            kernels (:func:`.write_paddle`).
         overwrite: replace files that are there.
         inputs: names to feed; by default the program's data variables.
         outputs: names to fetch; by default what no operator reads.
@@ -59,7 +62,7 @@ def export(
     for name in formats:
         files = files_of(path, name)
         if name == "paddle":
-            contents.update(zip(files, serialized(program)))
+            contents.update(zip(files, serialized(program, exact=exact)))
         else:
             built = build_onnx(program, int4=name == "onnx-int4")
             contents[files[0]] = built.SerializeToString()

@@ -118,7 +118,7 @@ def _affine(
     assert array is not None
     channels = array.shape[channel_axis(source, array.ndim)]
     if layer.kind == "batch_norm":
-        if layer.attributes["data_layout"] != "NCHW":
+        if layer.attributes["data_layout"] != "NCHW" or _output_axis(model, source) != 1:
             return None
         gamma, beta, mean, variance = (
             model.constants[name].astype("float64") for name in layer.inputs[1:]
@@ -144,9 +144,18 @@ def _one_a_channel(
     if number is None or number.size != channels:
         return None
     conv = source.kind != "matmul_v2"
-    along_channels = number.ndim == 1 and layer.attributes["axis"] in ((1,) if conv else (-1, 1))
+    own = (1,) if conv else (-1, _output_axis(model, source))
+    along_channels = number.ndim == 1 and layer.attributes["axis"] in own
     spread = conv and number.ndim == 4 and number.shape == (1, channels, 1, 1)
     return number.reshape(-1).astype("float64") if along_channels or spread else None
+
+
+def _output_axis(model: FrozenModel, source: Layer) -> int:
+    """The dimension of a layer's result that its channels lie on; -1 if its rank is not known."""
+    if source.kind != "matmul_v2":
+        return 1
+    info = model.shapes.get(source.name)
+    return -1 if info is None else len(info.shape) - 1
 
 
 def _scaled(model: FrozenModel, layer: Layer, scale: np.ndarray | None, shift: np.ndarray) -> Layer:

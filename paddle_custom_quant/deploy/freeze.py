@@ -12,6 +12,7 @@ from ..qat.lower import lowered
 from .fold import fold
 from .frozen import FrozenModel, Note
 from .program import ProgramReader
+from .standard_forms import standardized
 
 
 def freeze(
@@ -47,7 +48,7 @@ def freeze(
     if len(program.blocks) > 1:
         raise ValueError("the program holds control flow (while, cond): it cannot be deployed.")
     scope = scope or paddle.static.global_scope()
-    model = fold(ProgramReader(lowered(program), scope, inputs, outputs).read())
+    model = fold(standardized(ProgramReader(lowered(program), scope, inputs, outputs).read()))
     integer = {layer.name for layer in model.integer_layers()}
     for layer in model.weighted_layers():
         if layer.name not in integer:

@@ -15,6 +15,7 @@ from .frozen import (
     Grid,
     IntegerWeight,
     Layer,
+    TensorInfo,
     moves_values,
     quantizer_of,
 )
@@ -196,10 +197,13 @@ class _Writer:
         else:
             CONVERT[layer.kind](graph, self.frozen, replace(layer, inputs=tuple(inputs)))
 
-    def _shape(self, name: str) -> tuple[int, ...]:
+    def _info(self, name: str) -> TensorInfo:
         while name not in self.frozen.shapes:
             name = self.producers[name].inputs[0]
-        return self.frozen.shapes[name].shape
+        return self.frozen.shapes[name]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return self._info(name).shape
 
     def _weight(
         self, stem: str, weight: IntegerWeight, axis: int | None, output: str = ""
@@ -241,16 +245,18 @@ class _Writer:
 
     def _assembled(self, onnx: Any) -> Any:
         helper = onnx.helper
-        kinds = {"float32": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64,
-                 "int32": onnx.TensorProto.INT32}  # fmt: skip
+
+        def kind(dtype: str) -> Any:
+            return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
         inputs = [
-            helper.make_tensor_value_info(name, kinds[info.dtype], _dimensions(info.shape))
+            helper.make_tensor_value_info(name, kind(info.dtype), _dimensions(info.shape))
             for name, info in self.frozen.inputs.items()
         ]
         outputs = [
             helper.make_tensor_value_info(
                 name,
-                onnx.TensorProto.FLOAT,
+                kind(self._info(name).dtype),
                 _dimensions(self._shape(name)) if name in self.frozen.shapes else None,
             )
             for name in self.frozen.outputs

@@ -98,9 +98,11 @@ class ProgramWriter:
         self.program = static.Program()
         self.block = self.program.global_block()
         self.place = paddle.CPUPlace()
+        self.exact = False
 
     def write(self, exact: bool = False) -> None:
         """Append everything; ``exact``: every weight keeps its value, as float where needed."""
+        self.exact = exact
         integers = self.frozen.integer_layers()
         for name, info in self.frozen.inputs.items():
             static.data(name, [*info.shape], info.dtype)
@@ -113,13 +115,15 @@ class ProgramWriter:
         }
         # Paddle's integers have no zero point: what they do not hold is computed in float.
         unfit = {layer.inputs[1] for layer in integers if not self._reads_integers(layer)}
+        multiplied = {layer.inputs[1] for layer in integers}
         for name, weight in self.frozen.weights.items():
             axis = axes.get(name, weight.grid.axis or 0)
             fitted, error = in_int8(weight, axis)
             if name in unfit or (exact and error):
                 self._constant(name, weight.real())
             else:
-                self._weight(name, fitted if exact else reaching_127(fitted, axis))
+                as_held = not exact and name in multiplied
+                self._weight(name, reaching_127(fitted, axis) if as_held else fitted)
         integer = {layer.name for layer in integers if self._reads_integers(layer)}
         for layer in self.frozen.layers:
             if layer.name in integer:
@@ -185,7 +189,9 @@ class ProgramWriter:
     def _quantize(self, layer: Layer, grid: Grid) -> None:
         step = float(grid.step[0])
         source = layer.inputs[0]
-        if not _fits_int8(grid):
+        # Paddle 2.6 gives what is unsigned half the levels, but in its oneDNN int8 mode.
+        halved = self.exact and not compat.PADDLE3 and grid.qmax > _INT8_MAX
+        if not _fits_int8(grid) or halved:
             self._round(source, layer.name, grid)
             return
         if grid.qmax > _INT8_MAX:
@@ -262,8 +268,11 @@ class ProgramWriter:
 
 
 def _fits_int8(grid: Grid) -> bool:
-    """Whether signed or unsigned 8 bits hold the integers, without a zero point."""
-    return grid.qmin >= -128 and grid.qmax <= (255 if grid.qmin >= 0 else 127)
+    """Whether signed or unsigned 8 bits hold the integers, without a zero point.
+
+    Unsigned ones begin at 0: Paddle Inference keeps one of a clip and the ReLU behind it.
+    """
+    return grid.qmin >= -128 and grid.qmax <= (255 if grid.qmin == 0 else 127)
 
 
 def _range(limit: int) -> dict[str, int]:

@@ -34,6 +34,7 @@ def compare(
     inputs: Inputs,
     *,
     frozen: FrozenModel | None = None,
+    outputs: Sequence[str] | None = None,
     models: Mapping[str, str | Path] | None = None,
     engines: Sequence[str] | None = None,
     batch_size: int = 100,
@@ -49,31 +50,36 @@ def compare(
         scope: holds its values.
         inputs: samples along the first axis; by name where the program has several inputs.
         frozen: what :func:`.freeze` made of the program; made here if left out.
+        outputs: names of results, where ``frozen`` is left out; by default what nothing reads.
         models: files that were exported before, by format (``"paddle"``, ``"onnx"``); written to
             a temporary folder if left out, for plain Paddle with ``exact=True``.
         engines: names of :data:`.engines.ENGINES`; all by default. Those that are not installed
             are listed as skipped.
-        batch_size: samples that are run together.
+        batch_size: samples that are run together; a program of a fixed batch has its own.
         threads: at most so many at work in an engine.
         timed: batch sizes to time, against the same net in float in the same engine.
         repeats: timed runs.
         layers: also compare layer by layer, with the integer reference.
 
     Raises:
-        ValueError: inputs of the wrong shape or name, an engine that is not known, or a program
-            that cannot be frozen.
+        ValueError: inputs of the wrong shape or name, an engine that is not known, a batch size
+            below 1, or a program that cannot be frozen.
     """
+    scope = scope or static.global_scope()
     compat.require_legacy_static(program)
     unknown = [name for name in engines or () if name not in ENGINES]
     if unknown:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {unknown[0]!r}.")
-    frozen = frozen or freeze(program, scope)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}.")
+    frozen = frozen or freeze(program, scope, outputs=outputs)
+    batch_size = _fixed_batch(frozen) or batch_size
     fed = as_feed(frozen, inputs)
     expected = _run_program(program, scope, frozen, fed, batch_size)
     rows = [_reference_row(frozen, fed, expected)]
     with tempfile.TemporaryDirectory() as folder:
         files = {kind: Path(path) for kind, path in (models or {}).items()}
-        for name in engines or ENGINES:
+        for name in ENGINES if engines is None else engines:
             engine = ENGINES[name]
             if not engine.installed:
                 rows.append(Row(name, skipped=f"{engine.package} is not installed"))
@@ -87,10 +93,10 @@ def compare(
                     name, path, fed, batch_size=batch_size, threads=threads, timed=timed,
                     float_model=as_float, repeats=repeats,
                 )  # fmt: skip
+                row = _row(name, measured, expected)
             except (RuntimeError, ImportError, ValueError) as error:
                 rows.append(Row(name, failed=" ".join(str(error).split())))
                 continue
-            row = _row(name, measured, expected)
             sizes = _bytes(path, engine.format), _bytes(as_float, engine.format)
             rows.append(replace(row, size=sizes[0], float_size=sizes[1]))
     table = _layer_rows(program, scope, frozen, fed) if layers else []
@@ -111,6 +117,9 @@ def as_feed(frozen: FrozenModel, inputs: Inputs) -> dict[str, np.ndarray]:
     else:
         raise ValueError(f"the program has inputs {', '.join(frozen.inputs)}: give them by name.")
     check_inputs(frozen, fed)
+    counts = {name: len(value) for name, value in fed.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"all inputs must have the same number of samples, got {counts}.")
     return {name: value.astype(frozen.inputs[name].dtype) for name, value in fed.items()}
 
 
@@ -174,13 +183,21 @@ def _program_outputs(program: Any, frozen: FrozenModel) -> list[str]:
 def _reference_row(
     frozen: FrozenModel, fed: dict[str, np.ndarray], expected: list[np.ndarray]
 ) -> Row:
-    few = {name: value[:_REFERENCE_SAMPLES] for name, value in fed.items()}
-    values = run_reference(frozen, few)
-    outputs = [values[name] for name in frozen.outputs]
-    measured = Measured(outputs, [])
-    row = _row(REFERENCE, measured, [e[:_REFERENCE_SAMPLES] for e in expected], expected)
+    count = _fixed_batch(frozen) or _REFERENCE_SAMPLES
+    try:
+        values = run_reference(frozen, {name: value[:count] for name, value in fed.items()})
+    except ValueError as error:
+        return Row(REFERENCE, skipped=str(error))
+    measured = Measured([values[name] for name in frozen.outputs], [])
+    row = _row(REFERENCE, measured, [e[:count] for e in expected], expected)
     layers = frozen.weighted_layers()
     return replace(row, integer_layers=len(frozen.integer_layers()), all_layers=len(layers))
+
+
+def _fixed_batch(frozen: FrozenModel) -> int:
+    """The only number of samples that the program takes; 0 if it takes any."""
+    sizes = [info.shape[0] for info in frozen.inputs.values() if info.shape]
+    return max([0, *sizes])
 
 
 def _row(
@@ -189,17 +206,23 @@ def _row(
     expected: list[np.ndarray],
     whole: list[np.ndarray] | None = None,
 ) -> Row:
+    spans = [float(np.ptp(output)) or 1.0 for output in whole or expected]
+    errors = []
+    for got, wanted, span in zip(measured.outputs, expected, spans):
+        if got.shape != wanted.shape:
+            raise ValueError(
+                f"the model gives results of shape {list(got.shape)}, the program "
+                f"{list(wanted.shape)}: it was made from another net."
+            )
+        errors.append(np.abs(got.astype("float64") - wanted) / span)
     got, wanted = measured.outputs[0], expected[0]
-    span = float(np.ptp((whole or expected)[0])) or 1.0
-    error = np.abs(got.astype("float64") - wanted)
-    agreement = float((got.argmax(axis=-1) == wanted.argmax(axis=-1)).mean())
     return Row(
         name,
         samples=len(got),
-        top1_agreement=agreement,
-        largest=float(error.max()) / span,
-        mean=float(error.mean()) / span,
-        beyond_step=float((error > span / 255).mean()),
+        top1_agreement=float((got.argmax(axis=-1) == wanted.argmax(axis=-1)).mean()),
+        largest=max(float(error.max()) for error in errors),
+        mean=max(float(error.mean()) for error in errors),
+        beyond_step=max(float((error > 1 / 255).mean()) for error in errors),
         integer_layers=sum(kernel.integer for kernel in measured.kernels),
         all_layers=len(measured.kernels),
         float_kernels=[f"{k.name} ({k.kind})" for k in measured.kernels if not k.integer],
@@ -211,7 +234,8 @@ def _layer_rows(
     program: Any, scope: Any, frozen: FrozenModel, fed: dict[str, np.ndarray]
 ) -> list[LayerRow]:
     """Each quantized tensor in the program and in the reference, in steps."""
-    few = {name: value[:_REFERENCE_SAMPLES] for name, value in fed.items()}
+    count = _fixed_batch(frozen) or _REFERENCE_SAMPLES
+    few = {name: value[:count] for name, value in fed.items()}
     values = run_reference(frozen, few)
     block = program.global_block()
     names = {}
@@ -222,7 +246,7 @@ def _layer_rows(
                 name = name[: -len(".before")]
             if block.has_var(name):
                 names[name] = float(layer.grid.step[0])
-    held = _run_program(program, scope, frozen, few, _REFERENCE_SAMPLES, list(names))
+    held = _run_program(program, scope, frozen, few, count, list(names))
     rows = []
     for (name, step), value in zip(names.items(), held):
         off = np.abs(np.round((values[name] - value) / step))

@@ -15,7 +15,7 @@ _PIXEL = {"axes": [2, 3]}
 
 
 def linear_as_convolution(frozen: FrozenModel) -> FrozenModel:
-    """Integer linear layers on ``[N, K]`` become convolutions on ``[N, K, 1, 1]``.
+    """Integer linear layers on ``[..., K]`` become convolutions on ``[N, K, 1, 1]``.
 
     Paddle's oneDNN int8 mode takes the scales of a linear layer's weights from the wrong elements
     (stretches of its memory, not output channels), so that weights saturate or lose bits; those of
@@ -26,8 +26,7 @@ def linear_as_convolution(frozen: FrozenModel) -> FrozenModel:
         frozen, layers=[], weights=dict(frozen.weights), shapes=dict(frozen.shapes)
     )
     for layer in frozen.layers:
-        flat = layer.kind == "matmul_v2" and len(_shape(frozen, layer.inputs[0])) == 2
-        if flat and layer.name in integer and not layer.attributes["trans_x"]:
+        if layer.kind == "matmul_v2" and layer.name in integer and _has_rows(frozen, layer):
             model.layers += _convolution(model, frozen, layer)
         else:
             model.layers.append(layer)
@@ -44,22 +43,31 @@ def _convolution(model: FrozenModel, frozen: FrozenModel, layer: Layer) -> list[
     integers = np.ascontiguousarray(held.integers.T)[:, :, None, None]
     model.weights[kernel] = IntegerWeight(integers, grid)
     model.weights.pop(name, None)
-    batch, size = _shape(frozen, x)
+    *rows, size = _shape(frozen, x)
+    batch = rows[0] if len(rows) == 1 else -1
     model.shapes[wide] = TensorInfo((batch, size, 1, 1))
     model.shapes[out] = TensorInfo((batch, len(integers), 1, 1))
-    model.shapes.setdefault(layer.name, TensorInfo((batch, len(integers))))
-    return [
-        Layer("unsqueeze2", (x,), (wide,), dict(_PIXEL)),
-        Layer("conv2d", (wide, kernel, *bias), (out,), dict(OPERATORS["conv2d"].attributes or {})),
-        Layer("squeeze2", (out,), layer.outputs, dict(_PIXEL)),
-    ]
+    model.shapes.setdefault(layer.name, TensorInfo((*rows, len(integers))))
+    before = Layer("unsqueeze2", (x,), (wide,), dict(_PIXEL))
+    after = Layer("squeeze2", (out,), layer.outputs, dict(_PIXEL))
+    if len(rows) > 1:
+        before = Layer("reshape2", (x,), (wide,), {"shape": [-1, size, 1, 1]})
+        after = Layer("reshape2", (out,), layer.outputs, {"shape": [*rows, len(integers)]})
+    pixels = dict(OPERATORS["conv2d"].attributes or {})
+    return [before, Layer("conv2d", (wide, kernel, *bias), (out,), pixels), after]
+
+
+def _has_rows(frozen: FrozenModel, layer: Layer) -> bool:
+    """Whether a reshape can put the rows back: at most one dimension is any."""
+    rows = _shape(frozen, layer.inputs[0])[:-1]
+    return len(frozen.weights[layer.inputs[1]].integers.shape) == 2 and rows.count(-1) < 2
 
 
 def _shape(frozen: FrozenModel, name: str) -> tuple[int, ...]:
     producers = frozen.producers()
     while name not in frozen.shapes:
         name = producers[name].inputs[0]
-    return frozen.shapes[name].shape
+    return tuple(frozen.shapes[name].shape)
 
 
 def _join(model: FrozenModel) -> None:

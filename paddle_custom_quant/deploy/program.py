@@ -55,6 +55,7 @@ class ProgramReader:
         self.current: dict[str, str] = {}
         self.taken: set[str] = set()
         self.sources: dict[str, str] = {}
+        self.made: dict[str, np.ndarray] = {}
         self.layers: list[Layer] = []
         self.shapes: dict[str, TensorInfo] = {}
         self.notes: list[Note] = []
@@ -81,6 +82,7 @@ class ProgramReader:
         fed = {n: self.shapes[n] for n in self.fed if n in read_names}
         model = FrozenModel(fed, outputs, layers, {}, {}, self.shapes, self.notes)
         self._constants(model, read_names & self.constant)
+        model.constants.update({n: v for n, v in self.made.items() if n in read_names})
         return model
 
     def _needed_operators(self) -> list[OpView]:
@@ -175,6 +177,8 @@ class ProgramReader:
                     f"the tensor {op.inputs[slot][0]!r}: only numbers can be deployed."
                 )
         inputs = tuple(self._use(n) for n in _slots(op.inputs, spec.inputs))
+        if kind == "layer_norm":
+            inputs = (inputs[0], *self._factor_and_summand(op))
         if attributes is None:
             attributes = {
                 key: _plain(op.attribute(key, default))
@@ -185,6 +189,21 @@ class ProgramReader:
             return
         outputs = tuple(self._define(n) for n in _slots(op.outputs, spec.outputs))
         self.layers.append(Layer(kind, inputs, outputs, attributes))
+
+    def _factor_and_summand(self, op: OpView) -> tuple[str, str]:
+        """Of a layer norm, both: Paddle Inference is wrong with one alone.
+
+        What stands for no summand changes nothing; a zero OpenVINO would drop, and is wrong then.
+        """
+        shape = self.seen.variables[op.inputs["X"][0]].shape()[op.attribute("begin_norm_axis", 1) :]
+        found = []
+        for slot, value in (("Scale", 1.0), ("Bias", 2.0**-100)):
+            if op.inputs.get(slot):
+                found.append(self._use(op.inputs[slot][0]))
+            else:
+                found.append(self._fresh(f"{op.writes[0]}.{slot.lower()}"))
+                self.made[found[-1]] = np.full([int(np.prod(shape))], value, "float32")
+        return found[0], found[1]
 
     def _use(self, name: str) -> str:
         if name in self.current:

@@ -9,7 +9,7 @@ import numpy as np
 from .fold import channel_axis
 from .frozen import QUANTIZE, FrozenModel, Grid, Layer, quantizer_of
 from .onnx_operators import window_pads
-from .reference_operators import OPERATIONS, windows
+from .reference_operators import OPERATIONS, check_layout, windows
 from .weights import in_int8
 
 
@@ -28,7 +28,8 @@ def run_reference(frozen: FrozenModel, inputs: Mapping[str, np.ndarray]) -> dict
         Real (float32) values by tensor name.
 
     Raises:
-        ValueError: an input is missing or has another shape, or a sum would not fit 32 bits.
+        ValueError: an input is missing or has another shape, a sum would not fit 32 bits, or an
+            operator has a setting that the reference does not know.
     """
     check_inputs(frozen, inputs)
     return _Reference(frozen, inputs).run()
@@ -119,6 +120,7 @@ def _exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _convolve(layer: Layer, q: np.ndarray, w: np.ndarray) -> np.ndarray:
     held = layer.attributes
+    check_layout(layer)
     groups, (outputs, inputs, height, width) = held["groups"], w.shape
     view = windows(q, (height, width), held["strides"], held["dilations"], window_pads(layer), 0)
     count, _, rows, columns = view.shape[:4]

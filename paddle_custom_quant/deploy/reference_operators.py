@@ -34,14 +34,30 @@ def windows(
     return view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
+def _needs(layer: Layer, holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"the integer reference has no {layer.kind} {what}, which computes {layer.name!r}."
+        )
+
+
+def check_layout(layer: Layer) -> None:
+    """Raise ValueError if channels are last."""
+    _needs(layer, layer.attributes["data_format"] in ("NCHW", "AnyLayout"), "with channels last")
+
+
 def _pool(layer: Layer, x: np.ndarray) -> np.ndarray:
     held = layer.attributes
+    check_layout(layer)
+    _needs(layer, not held["ceil_mode"] or held["global_pooling"], "that rounds its size up")
     average = held["pooling_type"] == "avg"
     reduce = np.mean if average else np.max
     if held["global_pooling"] or (held["adaptive"] and list(held["ksize"]) == [1, 1]):
         return reduce(x, axis=(2, 3), keepdims=True).astype(x.dtype)
     if held["adaptive"]:
         rows, columns = held["ksize"]
+        whole = x.shape[2] % rows == 0 and x.shape[3] % columns == 0
+        _needs(layer, whole, f"from {list(x.shape[2:])} to {[rows, columns]} adaptively")
         parts = x.reshape(*x.shape[:2], rows, x.shape[2] // rows, columns, x.shape[3] // columns)
         return reduce(parts, axis=(3, 5)).astype(x.dtype)
     settings = held["ksize"], held["strides"], (1, 1), window_pads(layer)
@@ -69,6 +85,7 @@ def _unary(function: Callable[[np.ndarray], np.ndarray]) -> Operation:
 
 def _conv(layer: Layer, x: np.ndarray, w: np.ndarray, bias: Any = None) -> np.ndarray:
     held = layer.attributes
+    check_layout(layer)
     view = windows(x, w.shape[2:], held["strides"], held["dilations"], window_pads(layer), 0)
     size, each = w.shape[1], w.shape[0] // held["groups"]
     parts = [
@@ -98,10 +115,11 @@ def _batch_norm(layer: Layer, x: np.ndarray, *parameters: np.ndarray) -> np.ndar
 
 def _layer_norm(layer: Layer, x: np.ndarray, scale: Any = 1.0, bias: Any = 0.0) -> np.ndarray:
     axes = tuple(range(layer.attributes["begin_norm_axis"], x.ndim))
+    _needs(layer, len(axes) == 1, f"over {len(axes)} dimensions")
     centred = x - x.mean(axis=axes, keepdims=True)
     variance = (centred**2).mean(axis=axes, keepdims=True)
     y = centred / np.sqrt(variance + layer.attributes["epsilon"])
-    return y * np.reshape(scale, (-1,)) + np.reshape(bias, (-1,)) if len(axes) == 1 else y
+    return y * np.reshape(scale, (-1,)) + np.reshape(bias, (-1,))
 
 
 def _softmax(layer: Layer, x: np.ndarray) -> np.ndarray:
@@ -207,4 +225,4 @@ OPERATIONS: dict[str, Operation] = {
     "unsqueeze2": lambda layer, x: np.expand_dims(x, tuple(layer.attributes["axes"])),
 }
 
-__all__ = ["OPERATIONS", "windows"]
+__all__ = ["OPERATIONS", "check_layout", "windows"]

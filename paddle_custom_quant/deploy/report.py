@@ -13,10 +13,11 @@ class Row:
     Attributes:
         engine: its name.
         samples: how many inputs it ran.
-        top1_agreement: share of samples with the same largest output.
-        largest: largest difference of an output, over the range of all outputs.
+        top1_agreement: share of samples with the same largest value of the first result.
+        largest: largest difference of a value, over the range of its result; of several results the
+            worst, also below.
         mean: mean difference, over the same range.
-        beyond_step: share of outputs that differ by more than 1/255 of the range.
+        beyond_step: share of values that differ by more than 1/255 of the range.
         integer_layers: convolutions and linear layers that multiplied integers.
         all_layers: convolutions and linear layers.
         float_kernels: those that did not, in the engine's words.

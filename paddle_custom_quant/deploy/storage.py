@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,15 +19,20 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
 def write_files(files: Mapping[Path, bytes], overwrite: bool = False) -> None:
     """Write all files, or none.
 
-    Each is written beside its place and moved there when all are complete, so that a full disk or
-    an interrupt leaves the old files as they were.
+    Each is written beside its place and moved there when all are complete; if one cannot be moved,
+    those that were are put back. A full disk or an interrupt leaves the old files as they were.
 
     Raises:
         FileExistsError: a file is there and ``overwrite`` is not set.
         OSError: the folder cannot be written, or the disk is full.
     """
     refuse_existing(list(files), overwrite)
+    folders = [path for path in files if path.is_dir()]
+    if folders:
+        raise IsADirectoryError(f"{folders[0]} is a folder: name another file.")
     beside: dict[Path, str] = {}
+    old: dict[Path, str] = {}
+    placed: list[Path] = []
     try:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +44,32 @@ def write_files(files: Mapping[Path, bytes], overwrite: bool = False) -> None:
                 os.fsync(file.fileno())
         mask = os.umask(0)
         os.umask(mask)
-        for path, name in list(beside.items()):
+        for path in files:
+            if path.exists():
+                old[path] = f"{beside[path]}.old"
+                _keep(path, old[path])
+        for path, name in beside.items():
             os.chmod(name, 0o666 & ~mask)
+            placed.append(path)
             os.replace(name, path)
-            del beside[path]
+    except BaseException:
+        for path in placed:
+            if path in old:
+                os.replace(old[path], path)
+            elif not Path(beside[path]).exists():
+                path.unlink(missing_ok=True)
+        raise
     finally:
-        for name in beside.values():
-            os.unlink(name)
+        for name in (*beside.values(), *old.values()):
+            Path(name).unlink(missing_ok=True)
+
+
+def _keep(path: Path, name: str) -> None:
+    """A second name for a file; a copy where the file system has no such thing."""
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copy2(path, name)
 
 
 __all__ = ["refuse_existing", "write_files"]
