@@ -74,7 +74,6 @@ def test_names_are_derived_from_the_tensor_and_the_method(legacy):
 
     assert names(train) == names(test)
     assert {"conv2d_0.w_0.lsq.step", "linear_0.w_0.lsq.step", "image.pact.alpha"} <= names(train)
-    assert train.global_block().ops[0].type == test.global_block().ops[0].type
 
 
 def test_the_callers_program_is_not_changed(legacy):
