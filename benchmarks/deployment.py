@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -27,13 +28,29 @@ INTEGER_ENGINES = ("paddle-onednn-int8", "onnxruntime", "openvino")
 
 
 def train_all(arguments: argparse.Namespace) -> None:
+    """Each net in a process of its own: memory that is kept is given back with it."""
+    spawn = multiprocessing.get_context("spawn")
     for name in arguments.net or NETS:
-        data = Data(NETS[name].data, arguments.data)
-        with pcq.legacy_static(), static.scope_guard(static.Scope()):
-            train_float(name, data, arguments.work)
-        for method in arguments.method or METHODS:
-            with pcq.legacy_static(), static.scope_guard(static.Scope()):
-                train_quantized(name, method, data, arguments.work)
+        for method in (None, *(arguments.method or METHODS)):
+            steps = NETS[name].float_steps, NETS[name].steps
+            given = (name, method, steps, arguments.data, arguments.work)
+            process = spawn.Process(target=train, args=given)
+            process.start()
+            process.join()
+            if process.exitcode:
+                raise SystemExit(f"training {name} {method or 'float'} failed.")
+
+
+def train(name: str, method: str | None, steps: tuple[int, int], folder: Path, work: Path) -> None:
+    """Train a float net, or one that is quantized by ``method``."""
+    pcq.keep_memory()
+    NETS[name] = replace(NETS[name], float_steps=steps[0], steps=steps[1])
+    data = Data(NETS[name].data, folder)
+    with pcq.legacy_static(), static.scope_guard(static.Scope()):
+        if method is None:
+            train_float(name, data, work)
+        else:
+            train_quantized(name, method, data, work)
 
 
 def table(arguments: argparse.Namespace) -> dict[str, float]:

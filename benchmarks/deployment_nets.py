@@ -39,12 +39,15 @@ class Net:
     steps: int
     batch: int
     joins: bool
+    rate: float
 
 
 NETS = {
-    "LeNet": Net(LeNetBN, (1, 28, 28), "mnist", 2000, 800, 64, False),
-    "ResNet-18": Net(lambda: ResNet18(width=16), (3, 32, 32), "cifar10", 3000, 200, 64, True),
-    "MobileNetV2": Net(lambda: MobileNetV2(width=0.5), (3, 32, 32), "cifar10", 2000, 150, 32, True),
+    "LeNet": Net(LeNetBN, (1, 28, 28), "mnist", 2000, 800, 64, False, 0.02),
+    "ResNet-18": Net(lambda: ResNet18(width=16), (3, 32, 32), "cifar10", 3000, 200, 64, True, 0.1),
+    "MobileNetV2": Net(
+        lambda: MobileNetV2(width=0.5), (3, 32, 32), "cifar10", 3500, 250, 64, True, 0.05
+    ),
 }
 
 
@@ -177,7 +180,7 @@ def train_float(name: str, data: Data, work: Path) -> None:
     net, path = NETS[name], work / name / "float" / "model"
     if Path(f"{path}.pdmodel").exists():
         return
-    programs = build(net, 0.1 if net.joins else 0.02, net.float_steps)
+    programs = build(net, net.rate, net.float_steps)
     executor = static.Executor(paddle.CPUPlace())
     executor.run(programs.startup)
     use_fast_convolutions(programs.train)
