@@ -103,9 +103,7 @@ def quantize_with(net: Net, method: Method) -> dict[str, Any]:
         rules.update({"pool2d*": make(bits, False), "flatten*": make(bits, False)})
     return {
         "config": {"quantize_op_types": LAYERS + (JOINS if net.joins else [])},
-        "weight_quantize_func": pcq.FirstLast(
-            AbsMax(8, per_channel=True), method.weight(bits)
-        ),
+        "weight_quantize_func": pcq.FirstLast(AbsMax(8, per_channel=True), method.weight(bits)),
         "act_quantize_func": pcq.PerLayer(rules, default=make(bits, True)),
         "optimizer_func": method.optimizer,
     }
