@@ -35,7 +35,7 @@ LIMITS = {"ResNet-18": 3.3, "MobileNetV2": 2.2}
 def quantized(name: str, method: str) -> tuple[Any, Any]:
     """A test program whose batch norms and quantizers have seen one batch of noise."""
     shape = NETS[name].shape
-    net = Net(FULL[name], shape, "", 0, 0, 8, True)
+    net = Net(FULL[name], shape, "", 0, 0, 8, True, 0.0)
     scope, place = static.Scope(), paddle.CPUPlace()
     main, startup = static.Program(), static.Program()
     startup.random_seed = 1

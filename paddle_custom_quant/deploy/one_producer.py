@@ -18,6 +18,7 @@ def one_producer_each(frozen: FrozenModel) -> FrozenModel:
     producers = frozen.producers()
     copies: dict[str, list[Layer]] = {}
     redirected: dict[str, str] = {}
+    shapes = dict(frozen.shapes)
     for layer in frozen.layers:
         quantizers = [r for r in readers.get(layer.name, []) if r.kind == QUANTIZE]
         integer = layer.kind in (*WEIGHTED, "elementwise_add") and all(
@@ -30,12 +31,14 @@ def one_producer_each(frozen: FrozenModel) -> FrozenModel:
             name = f"{layer.name}.copy{number}"
             copies.setdefault(layer.name, []).append(replace(layer, outputs=(name,)))
             redirected[quantizer.name] = name
+            if layer.name in shapes:
+                shapes[name] = shapes[layer.name]
     layers = []
     for layer in frozen.layers:
         if layer.name in redirected:
             layer = replace(layer, inputs=(redirected[layer.name],))
         layers += [layer, *copies.get(layer.name, [])]
-    return replace(frozen, layers=layers)
+    return replace(frozen, layers=layers, shapes=shapes)
 
 
 __all__ = ["one_producer_each"]

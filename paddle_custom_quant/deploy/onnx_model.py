@@ -205,9 +205,7 @@ class _Writer:
     def _shape(self, name: str) -> tuple[int, ...]:
         return self._info(name).shape
 
-    def _weight(
-        self, stem: str, weight: IntegerWeight, axis: int | None, output: str = ""
-    ) -> str:
+    def _weight(self, stem: str, weight: IntegerWeight, axis: int | None, output: str = "") -> str:
         graph, q = self.graph, weight.integers
         axis = weight.grid.axis if axis is None else axis
         step = weight.grid.step

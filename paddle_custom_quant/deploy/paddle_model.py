@@ -70,10 +70,10 @@ def serialized(frozen: FrozenModel, *, exact: bool = False) -> tuple[bytes, byte
         executor = static.Executor(paddle.CPUPlace())
         content = static.serialize_program(feeds, fetches, program=writer.program)
         values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
-        return _without_origins(content), values
+        return without_origins(content), values
 
 
-def _without_origins(content: bytes) -> bytes:
+def without_origins(content: bytes) -> bytes:
     """Drop where in Python each operator was appended: paths, and half of a small file."""
     program = static.Program.parse_from_string(content)
     for op in program.global_block().ops:
@@ -138,7 +138,7 @@ class ProgramWriter:
 
     def _reads_integers(self, layer: Layer) -> bool:
         quantizer = quantizer_of(layer.inputs[0], self.producers)
-        return bool(quantizer and quantizer.grid and _fits_int8(quantizer.grid))
+        return bool(quantizer and quantizer.grid and fits_int8(quantizer.grid))
 
     def _append(
         self,
@@ -191,7 +191,7 @@ class ProgramWriter:
         source = layer.inputs[0]
         # Paddle 2.6 gives what is unsigned half the levels, but in its oneDNN int8 mode.
         halved = self.exact and not compat.PADDLE3 and grid.qmax > _INT8_MAX
-        if not _fits_int8(grid) or halved:
+        if not fits_int8(grid) or halved:
             self._round(source, layer.name, grid)
             return
         if grid.qmax > _INT8_MAX:
@@ -267,7 +267,7 @@ class ProgramWriter:
         return name
 
 
-def _fits_int8(grid: Grid) -> bool:
+def fits_int8(grid: Grid) -> bool:
     """Whether signed or unsigned 8 bits hold the integers, without a zero point.
 
     Unsigned ones begin at 0: Paddle Inference keeps one of a clip and the ReLU behind it.

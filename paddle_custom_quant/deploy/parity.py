@@ -144,9 +144,7 @@ def float_form(frozen: FrozenModel) -> FrozenModel:
     return replace(frozen, layers=layers, weights={}, constants=constants, outputs=outputs)
 
 
-def _write(
-    frozen: FrozenModel, kind: str, folder: str, name: str, exact: bool = False
-) -> Path:
+def _write(frozen: FrozenModel, kind: str, folder: str, name: str, exact: bool = False) -> Path:
     path = Path(folder, name)
     if kind == "onnx":
         return write_onnx(frozen, path, overwrite=True)

@@ -22,9 +22,7 @@ def linear_as_convolution(frozen: FrozenModel) -> FrozenModel:
     a convolution it takes rightly. The frozen model itself is left as it is.
     """
     integer = {layer.name for layer in frozen.integer_layers()}
-    model = replace(
-        frozen, layers=[], weights=dict(frozen.weights), shapes=dict(frozen.shapes)
-    )
+    model = replace(frozen, layers=[], weights=dict(frozen.weights), shapes=dict(frozen.shapes))
     for layer in frozen.layers:
         if layer.kind == "matmul_v2" and layer.name in integer and _has_rows(frozen, layer):
             model.layers += _convolution(model, frozen, layer)

@@ -46,9 +46,7 @@ def check_inputs(frozen: FrozenModel, inputs: Mapping[str, np.ndarray]) -> None:
         )
         if not fits or 0 in shape:
             wanted = ", ".join("any" if size < 0 else str(size) for size in info.shape)
-            raise ValueError(
-                f"input {name!r} must have the shape [{wanted}], got {list(shape)}."
-            )
+            raise ValueError(f"input {name!r} must have the shape [{wanted}], got {list(shape)}.")
 
 
 class _Reference:

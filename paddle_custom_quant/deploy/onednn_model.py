@@ -1,0 +1,331 @@
+"""A frozen model as oneDNN's own int8 operators, for Paddle Inference's oneDNN int8 mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import static
+
+from .. import compat
+from .frozen import QUANTIZE, FrozenModel, Grid, IntegerWeight, Layer, moves_values, quantizer_of
+from .one_producer import one_producer_each
+from .paddle_model import ProgramWriter, fits_int8, without_origins
+from .pointwise import linear_as_convolution
+from .storage import refuse_existing, write_files
+from .weights import in_int8
+
+_INT8 = {"use_mkldnn": True, "mkldnn_data_type": "int8"}
+_CONV = ("strides", "paddings", "padding_algorithm", "dilations", "groups", "data_format")
+_PIXEL = {
+    "strides": [1, 1],
+    "paddings": [0, 0],
+    "padding_algorithm": "EXPLICIT",
+    "dilations": [1, 1],
+    "data_format": "NCHW",
+}
+_SAME = {
+    "pooling_type": "max",
+    "ksize": [1, 1],
+    "strides": [1, 1],
+    "paddings": [0, 0],
+    "padding_algorithm": "EXPLICIT",
+    "data_format": "NCHW",
+}
+
+
+def write_paddle_onednn(
+    frozen: FrozenModel, path: str | Path, *, overwrite: bool = False
+) -> list[Path]:
+    """Write ``path.onednn.pdmodel`` and ``path.onednn.pdiparams``.
+
+    Convolutions, linear layers and residual additions are written as the int8 operators into which
+    Paddle Inference's passes would turn them, with the steps of the frozen model. The passes
+    themselves round each channel's weights to 127 steps of its largest, and add before they round.
+
+    Load it with ``enable_mkldnn()`` and ``enable_mkldnn_int8()``, on an x86 processor.
+
+    Args:
+        frozen: what to write.
+        path: without a suffix.
+        overwrite: replace files that are there.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        FileExistsError: a file is there and ``overwrite`` is not set.
+        OSError: the files cannot be written; what was there stays whole.
+    """
+    paths = [Path(f"{path}.onednn.pdmodel"), Path(f"{path}.onednn.pdiparams")]
+    refuse_existing(paths, overwrite)
+    write_files(dict(zip(paths, serialized_onednn(frozen))), overwrite)
+    return paths
+
+
+def serialized_onednn(frozen: FrozenModel) -> tuple[bytes, bytes]:
+    """The contents of the two files that :func:`write_paddle_onednn` writes."""
+    scope = static.Scope()
+    with compat.legacy_static(), static.scope_guard(scope):
+        writer = _Writer(one_producer_each(linear_as_convolution(frozen)), scope)
+        with static.program_guard(writer.program, static.Program()):
+            writer.write()
+        feeds = [writer.block.var(name) for name in frozen.inputs]
+        fetches = [writer.block.var(name) for name in frozen.outputs]
+        executor = static.Executor(paddle.CPUPlace())
+        content = static.serialize_program(feeds, fetches, program=writer.program)
+        values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
+        return without_origins(content), values
+
+
+@dataclass(frozen=True)
+class _Integers:
+    """A tensor's integers: the variable that holds them, their step and whether it is uint8."""
+
+    variable: str
+    step: float
+    unsigned: bool
+
+    @property
+    def scale(self) -> float:
+        """What oneDNN multiplies real values by."""
+        return 1.0 / self.step
+
+
+class _Writer(ProgramWriter):
+    """Appends a frozen model's layers, tensors of integers between them."""
+
+    def __init__(self, frozen: FrozenModel, scope: Any) -> None:
+        super().__init__(frozen, scope)
+        self.readers = frozen.readers()
+        self.held: dict[str, _Integers] = {}
+        self.real: set[str] = set()
+        self.prepared: set[str] = set()
+        self.integer = {
+            layer.name for layer in frozen.integer_layers() if self._reads_integers(layer)
+        }
+
+    def write(self) -> None:
+        """Append everything."""
+        for name, info in self.frozen.inputs.items():
+            static.data(name, [*info.shape], info.dtype)
+        for name, value in self.frozen.constants.items():
+            self._constant(name, value)
+        fitted = {layer.inputs[1] for layer in self.frozen.layers if layer.name in self.integer}
+        for name, weight in self.frozen.weights.items():
+            if name not in fitted:
+                self._constant(name, weight.real())
+        for layer in self.frozen.layers:
+            if layer.name in self.integer:
+                self._convolution(layer)
+            elif layer.kind == QUANTIZE:
+                if layer.name not in self.held:
+                    self._quantize_apart(layer)
+            elif moves_values(layer) and layer.inputs[0] in self.held:
+                self._move(layer)
+            elif self._adds_integers(layer):
+                self._addition(layer)
+            else:
+                self._float(layer)
+        for name in self.frozen.outputs:
+            self._dequantize(name)
+
+    def _float(self, layer: Layer) -> None:
+        for name in layer.inputs:
+            self._dequantize(name)
+        if len(layer.inputs) > 2 and layer.kind in ("conv2d", "depthwise_conv2d", "matmul_v2"):
+            self._with_bias(layer)
+        else:
+            self._append(layer.kind, layer.inputs, layer.outputs, layer.attributes)
+
+    def _dequantize(self, name: str) -> None:
+        if name in self.held and name not in self.real:
+            integers = self.held[name]
+            self._operator(
+                "dequantize",
+                {"Input": [integers.variable]},
+                name,
+                "float32",
+                {"Scale": integers.scale},
+            )
+            self.real.add(name)
+
+    def _convolution(self, layer: Layer) -> None:
+        source, name = layer.inputs[:2]
+        weight, _ = in_int8(self.frozen.weights[name], 0)
+        taken = self.held[source].variable
+        if name in self.prepared:
+            # A copy of a layer: Paddle finds what it prepared by the names of input and weight.
+            taken = self._copy(self.held[source], f"{layer.name}.input")
+        else:
+            self._weight(name, weight)
+            self.prepared.add(name)
+        inputs = {"Input": [taken], "Filter": [name]}
+        if len(layer.inputs) > 2:
+            inputs["Bias"] = [layer.inputs[2]]
+        settings = {key: layer.attributes[key] for key in _CONV}
+        settings["Scale_weights"] = [float(1.0 / step) for step in weight.grid.step]
+        self._fused(layer, self.held[source], inputs, settings)
+
+    def _addition(self, layer: Layer) -> None:
+        """One branch through a convolution that changes nothing, the other added to it."""
+        first, second = layer.inputs
+        if self.held[second].unsigned:
+            first, second = second, first
+        added = self.held[second]
+        # oneDNN adds to the memory it is given.
+        summand = added.variable
+        if len(self.readers[second]) > 1:
+            summand = self._copy(added, f"{layer.name}.summand")
+        channels = self.frozen.shapes[layer.name].shape[1]
+        inputs = {
+            "Input": [self.held[first].variable],
+            "Filter": [self._ones(f"{layer.name}.ones", channels)],
+            "ResidualData": [summand],
+        }
+        settings = {
+            **_PIXEL,
+            "groups": channels,
+            "Scale_weights": [1.0],
+            "Scale_in_eltwise": added.scale,
+            "fuse_residual_connection": True,
+        }
+        self._fused(layer, self.held[first], inputs, settings, signed=True)
+
+    def _copy(self, integers: _Integers, name: str) -> str:
+        kind = "uint8" if integers.unsigned else "int8"
+        self._operator("pool2d", {"X": [integers.variable]}, name, kind, dict(_SAME))
+        return name
+
+    def _fused(
+        self,
+        layer: Layer,
+        source: _Integers,
+        inputs: dict[str, list[str]],
+        settings: dict[str, Any],
+        signed: bool = False,
+    ) -> None:
+        """A convolution that rounds for the quantizer behind it, if one is."""
+        settings = {**settings, "Scale_in": source.scale, "is_test": True}
+        quantizer = self._rounded_for(layer, signed)
+        if quantizer is None or quantizer.grid is None:
+            settings["force_fp32_output"] = True
+            self._operator("fused_conv2d", inputs, layer.name, "float32", settings)
+            return
+        grid = quantizer.grid
+        step, unsigned = float(grid.step[0]), grid.qmin >= 0 and not signed
+        variable = f"{quantizer.name}.integers"
+        settings.update(_activation(grid, unsigned), Scale_out=1.0 / step)
+        self._operator("fused_conv2d", inputs, variable, "uint8" if unsigned else "int8", settings)
+        self.held[quantizer.name] = _Integers(variable, step, unsigned)
+
+    def _ones(self, name: str, channels: int) -> str:
+        """Weights that change nothing; Paddle finds a prepared kernel by the name of its weights,
+        whatever else it was prepared for."""
+        grid = Grid(np.ones(channels, "float32"), -1, 1, axis=0)
+        self._weight(name, IntegerWeight(np.ones([channels, 1, 1, 1], "int8"), grid))
+        return name
+
+    def _rounded_for(self, layer: Layer, signed: bool) -> Layer | None:
+        """The quantizer that reads this layer, if the layer's own kernel can round for it."""
+        readers = self.readers.get(layer.name, [])
+        if layer.name in self.frozen.outputs or len(readers) != 1:
+            return None
+        (reader,) = readers
+        if reader.kind != QUANTIZE or reader.grid is None or not fits_int8(reader.grid):
+            return None
+        if signed and reader.grid.qmax > 127:
+            return None
+        return reader if self._stays_integer(reader.name) else None
+
+    def _stays_integer(self, name: str) -> bool:
+        """Whether an integer layer reads it; Paddle drops the rounding of what none reads."""
+        return any(
+            reader.name in self.integer
+            or self._adds_integers(reader)
+            or (moves_values(reader) and self._stays_integer(reader.name))
+            for reader in self.readers.get(name, [])
+        )
+
+    def _adds_integers(self, layer: Layer) -> bool:
+        """Whether both branches are integers, and the sum is rounded to signed ones again."""
+        if layer.kind != "elementwise_add" or layer.name in self.frozen.outputs:
+            return False
+        makers = [quantizer_of(name, self.producers) for name in layer.inputs]
+        grids = [maker.grid for maker in makers if maker is not None and maker.grid is not None]
+        shapes = {self.frozen.shapes[name].shape for name in layer.inputs}
+        if len(grids) < 2 or len(shapes) > 1 or len(next(iter(shapes))) != 4:
+            return False
+        if not all(fits_int8(grid) for grid in grids) or all(grid.qmin >= 0 for grid in grids):
+            return False
+        return self._rounded_for(layer, signed=True) is not None
+
+    def _quantize_apart(self, layer: Layer) -> None:
+        grid = layer.grid
+        assert grid is not None
+        self._dequantize(layer.inputs[0])
+        if not fits_int8(grid):
+            self._round(layer.inputs[0], layer.name, grid)
+            return
+        source, step, unsigned = layer.inputs[0], float(grid.step[0]), grid.qmin >= 0
+        if (grid.qmin, grid.qmax) not in ((0, 255), (-128, 127)):
+            clipped = f"{layer.name}.clipped"
+            bounds = {"min": grid.qmin * step, "max": grid.qmax * step}
+            self._append("clip", (source,), (clipped,), bounds)
+            source = clipped
+        variable = f"{layer.name}.integers"
+        settings = {"Scale": 1.0 / step, "is_negative_input": not unsigned, "output_format": "NHWC"}
+        kind = "uint8" if unsigned else "int8"
+        self._operator("quantize", {"Input": [source]}, variable, kind, settings)
+        self.held[layer.name] = _Integers(variable, step, unsigned)
+
+    def _move(self, layer: Layer) -> None:
+        taken = self.held[layer.inputs[0]]
+        kind = "uint8" if taken.unsigned else "int8"
+        variable = f"{layer.name}.integers"
+        if layer.kind == "pool2d":
+            settings = dict(layer.attributes)
+            self._operator("pool2d", {"X": [taken.variable]}, variable, kind, settings)
+        elif layer.kind == "transpose2":
+            settings = dict(layer.attributes)
+            self._operator("transpose2", {"X": [taken.variable]}, variable, kind, settings)
+        else:
+            shape = [size if size > 0 else -1 for size in self.frozen.shapes[layer.name].shape]
+            settings = {"shape": shape}
+            self._operator("reshape2", {"X": [taken.variable]}, variable, kind, settings)
+        self.held[layer.name] = _Integers(variable, taken.step, taken.unsigned)
+
+    def _operator(
+        self,
+        kind: str,
+        inputs: dict[str, list[str]],
+        name: str,
+        dtype: str,
+        attributes: dict[str, Any],
+    ) -> None:
+        slot = "Output" if kind in ("quantize", "dequantize", "fused_conv2d") else "Out"
+        outputs = {slot: [name]}
+        self.block.create_var(name=name, dtype=dtype)
+        if kind in ("reshape2", "transpose2"):
+            outputs["XShape"] = [f"{name}.xshape"]
+            self.block.create_var(name=f"{name}.xshape", dtype="float32")
+        self.block.append_op(
+            type=kind, inputs=inputs, outputs=outputs, attrs={**_INT8, **attributes}
+        )
+
+
+def _activation(grid: Grid, unsigned: bool) -> dict[str, Any]:
+    """The clip behind a layer; its end at 255, -128 or 127 is that of the integer type."""
+    step = float(grid.step[0])
+    if unsigned and grid.qmax == 255:
+        return {"fuse_activation": "relu", "fuse_alpha": 0.0, "fuse_beta": 0.0}
+    if (grid.qmin, grid.qmax) == (-128, 127):
+        return {}
+    kind = "relu6" if unsigned else "clip"
+    return {"fuse_activation": kind, "fuse_alpha": grid.qmin * step, "fuse_beta": grid.qmax * step}
+
+
+__all__ = ["serialized_onednn", "write_paddle_onednn"]
