@@ -5,6 +5,7 @@ from .export import export
 from .freeze import freeze
 from .frozen import FrozenModel, Grid, IntegerWeight, Layer
 from .onnx_model import write_onnx
+from .onednn_model import write_paddle_onednn
 from .paddle_model import write_paddle
 from .parity import compare
 from .reference import run_reference
@@ -23,4 +24,5 @@ __all__ = [
     "run_reference",
     "write_onnx",
     "write_paddle",
+    "write_paddle_onednn",
 ]

@@ -138,9 +138,7 @@ def test_unknown_operator_is_named_with_what_is_supported():
     def net(image):
         return nn.Linear(3 * 64, CLASSES)(paddle.cumsum(paddle.flatten(image, 1), axis=1))
 
-    held = trained(
-        LSQ(4), PACT(8, signed=True), net, ops=["matmul_v2"], steps=2
-    )
+    held = trained(LSQ(4), PACT(8, signed=True), net, ops=["matmul_v2"], steps=2)
     with pytest.raises(ValueError, match=r"'cumsum'.*Supported: .*conv2d") as caught:
         freeze(held.program, held.scope)
     assert "\n" not in str(caught.value)

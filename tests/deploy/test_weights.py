@@ -95,6 +95,7 @@ def test_widening_keeps_values(rng, biased):
     if biased:
         # No factor rounds any bias less.
         for row in range(6):
+
             def error(factor, row=row):
                 unit = 0.1 * 0.3 / factor
                 return abs(bias[row] - unit * np.round(bias[row] / unit))

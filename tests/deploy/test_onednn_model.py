@@ -1,0 +1,152 @@
+"""oneDNN's own int8 operators: that they compute what was trained, for every form of net."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+
+from paddle_custom_quant import PerLayer
+from paddle_custom_quant.deploy import freeze, write_paddle_onednn
+from paddle_custom_quant.deploy.worker import measure
+from paddle_custom_quant.inspection.reading import read_model
+from paddle_custom_quant.quantizers import (
+    LSQ,
+    PACT,
+    APoT,
+    DoReFaActivation,
+    DoReFaWeight,
+    MovingAverageAbsMax,
+)
+
+from .test_unusual_nets import NETS, made
+from .trained import CLASSES, activations, images, trained
+
+ONEDNN = "paddle-onednn-int8"
+METHODS = {
+    "lsq-w2a2": (LSQ(2, per_channel=True), activations(2)),
+    "lsq-w8a8": (LSQ(8, per_channel=True), activations(8)),
+    "pact-w4a4": (DoReFaWeight(4), activations(4, lambda b, signed: PACT(b, alpha=3.0))),
+    "dorefa-w4a4": (DoReFaWeight(4), activations(4, lambda b, signed: DoReFaActivation(b))),
+    "apot-w4a8": (APoT(4), activations(8)),
+}
+
+
+def off(held, path, batch):
+    """Share of the samples that differ by more than float arithmetic does, and the kernels."""
+    write_paddle_onednn(freeze(held.program, held.scope), path, overwrite=True)
+    measured = measure(ONEDNN, path.with_name(f"{path.name}.onednn"), {"image": batch})
+    (expected,) = held.run(batch)
+    assert measured.outputs[0].shape == expected.shape
+    error = np.abs(measured.outputs[0] - expected).reshape(len(batch), -1).max(axis=1)
+    return (error > 1e-4 * np.ptp(expected)).mean(), measured.kernels
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_computes_what_was_trained(tmp_path, batch, method):
+    held = trained(*METHODS[method])
+    share, kernels = off(held, tmp_path / "m", batch)
+    assert len(kernels) >= 5 and all(kernel.integer for kernel in kernels)
+    # A value on a rounding boundary may fall to either side in float32.
+    assert share < 0.1
+
+
+@pytest.mark.parametrize(("net", "shape"), NETS)
+def test_unusual_nets(tmp_path, rng, net, shape):
+    held = made(net, shape)
+    assert off(held, tmp_path / "m", images(rng, 40, shape))[0] < 0.2
+
+
+def joined(bits, signed=True):
+    rules = {
+        "image": PACT(8, alpha=2.0, signed=True),
+        "elementwise_add": MovingAverageAbsMax(8),
+    }
+    return PerLayer(rules, default=LSQ(bits, signed=signed))
+
+
+def conv(x, channels, **settings):
+    return nn.Conv2D(int(x.shape[1]), channels, 3, padding=1, **settings)(x)
+
+
+def two_sums(image):
+    """A sum of two convolutions, read by two convolutions and a second sum."""
+    x = conv(image, 8)
+    x = conv(x, 8) + conv(x, 8)
+    y = conv(x, 8) + x
+    return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(y, 8)), 1))
+
+
+def the_same_twice(image):
+    x = F.relu(conv(image, 8))
+    return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(x + x, 8)), 1))
+
+
+def sum_as_result(image):
+    x = conv(image, CLASSES)
+    return paddle.mean(conv(x, CLASSES) + x, axis=[2, 3])
+
+
+def spread(image):
+    """A sum with one number a channel: two shapes, so it stays a float operator."""
+    x = conv(image, 8)
+    gate = nn.AdaptiveAvgPool2D(1)(x)
+    return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(x + gate, 8)), 1))
+
+
+def strange_convolutions(image):
+    x = nn.Conv2D(3, 8, 3, stride=2, padding="SAME")(image)
+    x = F.max_pool2d(nn.Conv2D(8, 8, 3, padding=2, dilation=2, groups=2)(x), 2)
+    return nn.Linear(32, CLASSES)(paddle.flatten(x, 1))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("net", [two_sums, the_same_twice, sum_as_result, spread])
+def test_sums(tmp_path, rng, net, bits):
+    ops = ["conv2d", "matmul_v2", "elementwise_add"]
+    held = trained(LSQ(4, per_channel=True), joined(bits), net, ops=ops)
+    share, kernels = off(held, tmp_path / "m", images(rng, 40))
+    assert all(kernel.integer for kernel in kernels)
+    assert share < 0.1
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_settings_of_convolutions(tmp_path, rng, bits):
+    inputs = PerLayer({"image": PACT(8, alpha=2.0, signed=True)}, default=LSQ(bits, signed=True))
+    ops = ["conv2d", "matmul_v2"]
+    held = trained(LSQ(4, per_channel=True), inputs, strange_convolutions, ops=ops)
+    share, kernels = off(held, tmp_path / "m", images(rng, 40))
+    assert len(kernels) == 3 and all(kernel.integer for kernel in kernels)
+    assert share < 0.1
+
+
+def test_two_sums_of_one_convolution_do_not_share_what_paddle_prepared(tmp_path, rng):
+    """Paddle finds prepared kernels by names: copies of a layer need names of their own."""
+
+    def net(image):
+        x = conv(image, 8)
+        y = conv(F.relu(x), 8)
+        return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(x + y, 8)), 1))
+
+    held = trained(
+        LSQ(4, per_channel=True), joined(4), net, ops=["conv2d", "matmul_v2", "elementwise_add"]
+    )
+    share, kernels = off(held, tmp_path / "m", images(rng, 40))
+    assert share < 0.1 and len(kernels) > 4
+
+
+def test_file_stores_int8_and_no_operator_of_ours(tmp_path, frozen):
+    first, _ = write_paddle_onednn(frozen, tmp_path / "m")
+    model = read_model(first.with_suffix(""))
+    kinds = {op.kind for op in model.operators}
+    assert {"quantize", "fused_conv2d", "dequantize"} <= kinds
+    assert not {k for k in kinds if k.startswith(("fake_", "pcq_"))}
+    stored = [name for name in model.values if name.endswith(".int8")]
+    assert len(stored) >= len(frozen.weights)
+    assert all(model.values[name].dtype == np.int8 for name in stored)
+    written = [name for op in model.operators for name in op.writes]
+    assert len(written) == len(set(written))
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write_paddle_onednn(frozen, tmp_path / "m")
