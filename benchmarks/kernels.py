@@ -5,8 +5,8 @@
 Forward and backward in static programs, with one thread and with two, on an activation and a
 weight. The floor is five streams (forward reads x and writes y; backward reads x and dy and writes
 dx) at the rate at which memcpy copies tensors of the same size with as many threads; DoReFa's has a
-sixth, as its forward reads all of x for the maximum first. Everything is measured in turns, one
-repetition after another, in processes that keep their memory (``pcq.keep_memory``); figures are
+sixth, as its forward reads all of x for the maximum first. Everything is measured in turns, in an
+order drawn anew for each repetition, in processes that keep their memory (``pcq.keep_memory``); figures are
 medians. Paddle's own operators run in the same process,
 PyTorch's learnable fake quantization in another: that of ``PCQ_TORCH_PYTHON``, or this Python if
 it has torch; without it that column is left out. The last line is JSON.
@@ -19,6 +19,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -205,10 +206,11 @@ def measure(threads: int, repetitions: int) -> dict[str, float]:
                 runs["PyTorch learnable"] = torchs_own(python, name, threads, copies)
             found: dict[str, list[float]] = {kernel: [] for kernel in runs}
             for repetition in range(repetitions + 2):
-                for kernel, run in runs.items():
+                # What ran before decides what the cache holds: no kernel always follows the same.
+                for kernel in random.Random(repetition).sample(list(runs), len(runs)):
                     if threads > 1:
                         time.sleep(CALM)
-                    seconds = run()
+                    seconds = runs[kernel]()
                     if repetition > 1:  # the first two also take memory from the system
                         found[kernel].append(seconds)
         times = {kernel: 1e3 * median(seconds) for kernel, seconds in found.items()}
