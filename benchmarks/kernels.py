@@ -6,10 +6,10 @@ Forward and backward in static programs, with one thread and with two, on an act
 weight. The floor is five streams (forward reads x and writes y; backward reads x and dy and writes
 dx) at the rate at which memcpy copies tensors of the same size with as many threads; DoReFa's has a
 sixth, as its forward reads all of x for the maximum first. Everything is measured in turns, in an
-order drawn anew for each repetition, in processes that keep their memory (``pcq.keep_memory``); figures are
-medians. Paddle's own operators run in the same process,
-PyTorch's learnable fake quantization in another: that of ``PCQ_TORCH_PYTHON``, or this Python if
-it has torch; without it that column is left out. The last line is JSON.
+order drawn anew for each repetition, in processes that keep their memory (``pcq.keep_memory``);
+figures are medians. Paddle's own operators run in the same process, PyTorch's learnable fake
+quantization in another: that of ``PCQ_TORCH_PYTHON``, or this Python if it has torch; without it
+that column is left out. The last line is JSON.
 """
 
 from __future__ import annotations

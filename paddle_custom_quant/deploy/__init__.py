@@ -4,8 +4,8 @@ from .bias_rounding import round_biases
 from .export import export
 from .freeze import freeze
 from .frozen import FrozenModel, Grid, IntegerWeight, Layer
-from .onnx_model import write_onnx
 from .onednn_model import write_paddle_onednn
+from .onnx_model import write_onnx
 from .paddle_model import write_paddle
 from .parity import compare
 from .reference import run_reference

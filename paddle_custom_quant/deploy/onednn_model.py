@@ -178,7 +178,7 @@ class _Writer(ProgramWriter):
         added = self.held[second]
         # oneDNN adds to the memory it is given.
         summand = added.variable
-        if len(self.readers[second]) > 1:
+        if first == second or not self._read_once(second):
             summand = self._copy(added, f"{layer.name}.summand")
         channels = self.frozen.shapes[layer.name].shape[1]
         inputs = {
@@ -194,6 +194,10 @@ class _Writer(ProgramWriter):
             "fuse_residual_connection": True,
         }
         self._fused(layer, self.held[first], inputs, settings, signed=True)
+
+    def _read_once(self, name: str) -> bool:
+        alone = len(self.readers[name]) == 1 and name not in self.frozen.outputs
+        return alone and self.producers[name].kind == QUANTIZE
 
     def _copy(self, integers: _Integers, name: str) -> str:
         kind = "uint8" if integers.unsigned else "int8"
@@ -256,8 +260,10 @@ class _Writer(ProgramWriter):
             return False
         makers = [quantizer_of(name, self.producers) for name in layer.inputs]
         grids = [maker.grid for maker in makers if maker is not None and maker.grid is not None]
-        shapes = {self.frozen.shapes[name].shape for name in layer.inputs}
-        if len(grids) < 2 or len(shapes) > 1 or len(next(iter(shapes))) != 4:
+        shapes = [self.frozen.shapes.get(name) for name in layer.inputs]
+        if len(grids) < 2 or shapes[0] is None or shapes[0] != shapes[1]:
+            return False
+        if len(shapes[0].shape) != 4:
             return False
         if not all(fits_int8(grid) for grid in grids) or all(grid.qmin >= 0 for grid in grids):
             return False

@@ -18,6 +18,8 @@ from paddle_custom_quant.quantizers import (
     APoT,
     DoReFaActivation,
     DoReFaWeight,
+    LQNet,
+    LSQPlus,
     MovingAverageAbsMax,
 )
 
@@ -84,6 +86,11 @@ def the_same_twice(image):
     return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(x + x, 8)), 1))
 
 
+def twice_signed(image):
+    x = conv(image, 8)
+    return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(conv(x + x, 8)), 1))
+
+
 def sum_as_result(image):
     x = conv(image, CLASSES)
     return paddle.mean(conv(x, CLASSES) + x, axis=[2, 3])
@@ -103,7 +110,7 @@ def strange_convolutions(image):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("net", [two_sums, the_same_twice, sum_as_result, spread])
+@pytest.mark.parametrize("net", [two_sums, the_same_twice, twice_signed, sum_as_result, spread])
 def test_sums(tmp_path, rng, net, bits):
     ops = ["conv2d", "matmul_v2", "elementwise_add"]
     held = trained(LSQ(4, per_channel=True), joined(bits), net, ops=ops)
@@ -120,6 +127,35 @@ def test_settings_of_convolutions(tmp_path, rng, bits):
     share, kernels = off(held, tmp_path / "m", images(rng, 40))
     assert len(kernels) == 3 and all(kernel.integer for kernel in kernels)
     assert share < 0.1
+
+
+def test_transposed_sequences(tmp_path, rng):
+    def net(x):
+        x = nn.Linear(16, 16)(x)
+        x = nn.Linear(6, 8)(F.relu(paddle.transpose(x, [0, 2, 1])))
+        return nn.Linear(128, CLASSES)(paddle.flatten(x, 1))
+
+    inputs = PerLayer({"image": PACT(8, alpha=3.0, signed=True)}, default=LSQ(4, signed=True))
+    held = trained(LSQ(4, per_channel=True), inputs, net, ops=["matmul_v2"], shape=(6, 16))
+    share, kernels = off(held, tmp_path / "m", images(rng, 40, (6, 16)))
+    assert share < 0.1 and sum(kernel.integer for kernel in kernels) == 3
+
+
+@pytest.mark.parametrize(
+    ("weight", "activation", "integer"),
+    [
+        (PerLayer({"conv2d_1.w_0": LQNet(3)}, default=LSQ(4)), LSQ(4, signed=True), 2),
+        (LSQ(4), PerLayer({"image": LSQ(4, signed=True)}, default=LSQPlus(4)), 1),
+    ],
+)
+def test_layers_without_integers_stay_float(tmp_path, rng, weight, activation, integer):
+    def net(image):
+        x = conv(F.relu(conv(image, 8)), 8)
+        return nn.Linear(8, CLASSES)(paddle.flatten(nn.AdaptiveAvgPool2D(1)(x), 1))
+
+    held = trained(weight, activation, net, ops=["conv2d", "matmul_v2"])
+    share, kernels = off(held, tmp_path / "m", images(rng, 40))
+    assert share < 0.1 and sum(kernel.integer for kernel in kernels) == integer
 
 
 def test_two_sums_of_one_convolution_do_not_share_what_paddle_prepared(tmp_path, rng):
