@@ -2,6 +2,7 @@
 
 from .bias_rounding import round_biases
 from .export import export
+from .float_model import write_paddle_float
 from .freeze import freeze
 from .frozen import FrozenModel, Grid, IntegerWeight, Layer
 from .onnx_model import write_onnx
@@ -23,4 +24,5 @@ __all__ = [
     "run_reference",
     "write_onnx",
     "write_paddle",
+    "write_paddle_float",
 ]
