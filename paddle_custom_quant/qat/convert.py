@@ -43,21 +43,25 @@ def convert(
 
     Arguments and meaning are those of ``paddleslim.quant.convert`` 2.6.0. A program with custom
     quantizers, which PaddleSlim cannot convert, gets their quantized weights stored in the place
-    of the float ones; activations keep their quantizers, in Paddle's own operators.
+    of the float ones; activations keep their quantizers, in Paddle's own operators. Its int8
+    program is the one that ``deploy.write_paddle`` writes, for Paddle Inference's oneDNN int8 mode.
 
     Args:
         program: test program that :func:`paddle_custom_quant.quant_aware` returned.
         place: where values are computed and stored.
         config: the settings that ``quant_aware`` was given.
-        scope: holds the trained values; the global scope by default.
-        save_int8: also return the program with int8 weights (built-in types only).
+        scope: holds the trained values; the global scope by default. What the results read is
+            added to it, of the int8 program of custom quantizers with names that begin with
+            ``int8.``.
+        save_int8: also return a program with int8 weights.
 
     Returns:
         The program, or ``(program, int8_program)`` with ``save_int8``.
 
     Raises:
         TypeError: ``program`` is no program of the old kind.
-        ValueError: the program trains, is not quantized, or cannot be stored as asked.
+        ValueError: the program trains, is not quantized, or, with ``save_int8``, cannot be frozen
+            (:func:`.deploy.freeze`); the message says why.
     """
     compat.require_legacy_static(program)
     ops = program.global_block().ops
@@ -74,12 +78,14 @@ def convert(
     sources = {op.output("Out")[0]: op.input("X")[0] for op in ops if op.type in FAKE_QUANTIZE}
     if all(_is_built_in(op, sources) for op in quantized):
         return _convert_built_in(program, place, config, scope, save_int8)
-    if save_int8:
-        raise ValueError("save_int8 serves PaddleSlim's built-in types only, not custom functions.")
     baked, values = bake(program, place, scope)
+    if save_int8:
+        from ..deploy.int8_program import int8_program  # which needs this module
+
+        integers = int8_program(program, place, scope)
     for name, value in values.items():
         write(scope, place, name, value)
-    return baked
+    return (baked, integers) if save_int8 else baked
 
 
 def _is_built_in(op: Any, sources: dict[str, str]) -> bool:
