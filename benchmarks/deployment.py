@@ -92,7 +92,7 @@ def limit_of(figure: str) -> list[Any]:
     """["<=" or ">=", the limit] of a figure."""
     kind = figure.rsplit(": ", 1)[1]
     return {
-        "largest": ["<=", 1e-4], "top-1 agreement": [">=", 0.995], "integer layers": [">=", 1],
+        "largest": ["<=", 0.0], "top-1 agreement": [">=", 0.995], "integer layers": [">=", 1],
         "size": ["<=", 0.27],
     }[kind]  # fmt: skip
 

@@ -75,9 +75,7 @@ def _line(group: Group) -> str:
         if name in numbers:
             kind, value = "number", numbers[name]
             key = "" if value is None else repr(value)
-        cells.append(
-            f'<td class="{kind}" data-key="{html.escape(key)}">{html.escape(text)}</td>'
-        )
+        cells.append(f'<td class="{kind}" data-key="{html.escape(key)}">{html.escape(text)}</td>')
     return f'<tr id="{html.escape(group.first.group)}">{"".join(cells)}</tr>'
 
 

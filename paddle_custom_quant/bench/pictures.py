@@ -147,9 +147,7 @@ def _line(
     below = [m - min(g.top1) for m, g in zip(means, held)]
     above = [max(g.top1) - m for m, g in zip(means, held)]
     width = 1.2 if joined else 0
-    axes.errorbar(
-        at, means, [below, above], color=colour, linewidth=width, elinewidth=1, capsize=2
-    )
+    axes.errorbar(at, means, [below, above], color=colour, linewidth=width, elinewidth=1, capsize=2)
     axes.plot([], [], mark, color=colour, linestyle="-" if joined else "", label=name)
     faces = [colour if g.deployable else "white" for g in held]
     for x, y, face in zip(at, means, faces):

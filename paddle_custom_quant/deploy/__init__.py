@@ -2,6 +2,7 @@
 
 from .bias_rounding import round_biases
 from .export import export
+from .float_model import write_paddle_float
 from .freeze import freeze
 from .frozen import FrozenModel, Grid, IntegerWeight, Layer
 from .onednn_model import write_paddle_onednn
@@ -24,5 +25,6 @@ __all__ = [
     "run_reference",
     "write_onnx",
     "write_paddle",
+    "write_paddle_float",
     "write_paddle_onednn",
 ]

@@ -16,7 +16,10 @@ _MODEL = "A trained, quantized test program as paddle.static.save wrote it (.pdm
 ModelPath = Annotated[Path, typer.Argument(help=_MODEL, show_default=False)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")]
 Formats = Annotated[
-    str, typer.Option("--formats", help="Of paddle, onnx and onnx-int4, separated by commas.")
+    str,
+    typer.Option(
+        "--formats", help="Of paddle, paddle-onednn, paddle-float, onnx, onnx-int4, by commas."
+    ),
 ]
 
 
@@ -27,9 +30,6 @@ def export_command(
     result: Annotated[
         Optional[list[str]], typer.Option(help="Name of an output; what nothing reads if left out.")
     ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Paddle files for float engines, not for oneDNN int8.")
-    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -43,9 +43,7 @@ def export_command(
         if output.resolve() == model.resolve():
             raise ValueError(f"{output} is the trained program itself: name another output.")
         program, scope = load_program(model)
-        frozen = export(
-            program, scope, output, names, exact=exact, overwrite=overwrite, outputs=result or None
-        )
+        frozen = export(program, scope, output, names, overwrite=overwrite, outputs=result or None)
         layers, integer = frozen.weighted_layers(), frozen.integer_layers()
         typer.echo(f"{len(integer)} of {len(layers)} layers are integers.")
         for note in frozen.notes:
@@ -85,12 +83,16 @@ def compare_command(
         program, scope = load_program(model)
         models: dict[str, Path] = {}
         if exported is not None:
-            if files_of(exported, "paddle")[0].exists():
-                models["paddle"] = exported
+            for kind in ("paddle", "paddle-onednn", "paddle-float"):
+                if files_of(exported, kind)[0].exists():
+                    models[kind] = exported
             if files_of(exported, "onnx")[0].exists():
                 models["onnx"] = files_of(exported, "onnx")[0]
             if not models:
-                raise ValueError(f"{exported}: there is no {exported.name}.pdmodel or .onnx.")
+                raise ValueError(
+                    f"{exported}: there is no {exported.name}.pdmodel, .onednn.pdmodel, "
+                    f".float.pdmodel or .onnx."
+                )
         compared = compare(
             program,
             scope,

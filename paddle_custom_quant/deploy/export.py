@@ -8,13 +8,15 @@ from typing import Any
 
 import paddle
 
+from .float_model import serialized_float
 from .freeze import freeze
 from .frozen import FrozenModel
+from .onednn_model import serialized_onednn
 from .onnx_model import build_onnx
 from .paddle_model import serialized
 from .storage import refuse_existing, write_files
 
-FORMATS = ("paddle", "onnx", "onnx-int4")
+FORMATS = ("paddle", "paddle-onednn", "paddle-float", "onnx", "onnx-int4")
 
 
 def export(
@@ -23,7 +25,6 @@ def export(
     path: str | Path = "model",
     formats: Sequence[str] = ("paddle", "onnx"),
     *,
-    exact: bool = False,
     overwrite: bool = False,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
@@ -33,11 +34,12 @@ def export(
     Args:
         program: the trained test program, or what :func:`.freeze` made of it.
         scope: holds the trained values; the global scope by default.
-        path: without suffix; ``.pdmodel``, ``.pdiparams``, ``.onnx`` and ``.int4.onnx`` are
-            appended.
-        formats: ``"paddle"``, ``"onnx"``, ``"onnx-int4"``.
-        exact: write the Paddle files for engines that compute in float, not for oneDNN's int8
-            kernels (:func:`.write_paddle`).
+        path: without suffix; ``.pdmodel`` and ``.pdiparams`` (behind ``.onednn`` and ``.float``),
+            ``.onnx`` and ``.int4.onnx`` are appended.
+        formats: ``"paddle"`` (:func:`.write_paddle`, standard operators), ``"paddle-onednn"``
+            (:func:`.write_paddle_onednn`, oneDNN's int8 kernels as trained), ``"paddle-float"``
+            (:func:`.write_paddle_float`, the trained program bit for bit), ``"onnx"``,
+            ``"onnx-int4"`` (:func:`.write_onnx`).
         overwrite: replace files that are there.
         inputs: names to feed; by default the program's data variables.
         outputs: names to fetch; by default what no operator reads.
@@ -46,7 +48,8 @@ def export(
         The frozen model; its ``notes`` say what stays float, and why.
 
     Raises:
-        ValueError: a format that is not known, or a program that cannot be deployed.
+        ValueError: a format that is not known, a program that cannot be deployed, or
+            ``"paddle-float"`` of a frozen model.
         FileExistsError: a file is there and ``overwrite`` is not set.
         ImportError: ONNX is asked for and the ``onnx`` package is not installed.
         OSError: the files cannot be written; what was there stays whole.
@@ -56,24 +59,42 @@ def export(
     if unknown or not formats:
         raise ValueError(f"formats are {', '.join(FORMATS)}, got {unknown or formats}.")
     refuse_existing([file for name in formats for file in files_of(path, name)], overwrite)
-    if not isinstance(program, FrozenModel):
-        program = freeze(program, scope, inputs=inputs, outputs=outputs)
     contents: dict[Path, bytes] = {}
+    if not isinstance(program, FrozenModel):
+        frozen = freeze(program, scope, inputs=inputs, outputs=outputs)
+        if "paddle-float" in formats:
+            held = serialized_float(program, scope, inputs=inputs, outputs=outputs)
+            contents.update(zip(files_of(path, "paddle-float"), held))
+    elif "paddle-float" in formats:
+        raise ValueError(
+            "paddle-float holds the trained program itself, and this is a frozen model: pass the "
+            "program and its scope."
+        )
+    else:
+        frozen = program
     for name in formats:
         files = files_of(path, name)
         if name == "paddle":
-            contents.update(zip(files, serialized(program, exact=exact)))
-        else:
-            built = build_onnx(program, int4=name == "onnx-int4")
+            contents.update(zip(files, serialized(frozen)))
+        elif name == "paddle-onednn":
+            contents.update(zip(files, serialized_onednn(frozen)))
+        elif name != "paddle-float":
+            built = build_onnx(frozen, int4=name == "onnx-int4")
             contents[files[0]] = built.SerializeToString()
     write_files(contents, overwrite)
-    return program
+    return frozen
 
 
 def files_of(path: str | Path, kind: str) -> list[Path]:
     """The files that a format consists of."""
-    suffixes = {"paddle": (".pdmodel", ".pdiparams"), "onnx": (".onnx",)}
-    return [Path(f"{path}{suffix}") for suffix in suffixes.get(kind, (".int4.onnx",))]
+    suffixes = {
+        "paddle": (".pdmodel", ".pdiparams"),
+        "paddle-onednn": (".onednn.pdmodel", ".onednn.pdiparams"),
+        "paddle-float": (".float.pdmodel", ".float.pdiparams"),
+        "onnx": (".onnx",),
+        "onnx-int4": (".int4.onnx",),
+    }
+    return [Path(f"{path}{suffix}") for suffix in suffixes[kind]]
 
 
 __all__ = ["FORMATS", "export", "files_of"]

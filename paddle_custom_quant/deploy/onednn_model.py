@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 from paddle import static
 
 from .. import compat
 from .frozen import QUANTIZE, FrozenModel, Grid, IntegerWeight, Layer, moves_values, quantizer_of
 from .one_producer import one_producer_each
-from .paddle_model import ProgramWriter, fits_int8, without_origins
+from .paddle_model import ProgramWriter, fits_int8, stored
 from .pointwise import linear_as_convolution
 from .storage import refuse_existing, write_files
 from .weights import in_int8
@@ -69,16 +68,11 @@ def write_paddle_onednn(
 def serialized_onednn(frozen: FrozenModel) -> tuple[bytes, bytes]:
     """The contents of the two files that :func:`write_paddle_onednn` writes."""
     scope = static.Scope()
-    with compat.legacy_static(), static.scope_guard(scope):
+    with compat.legacy_static():
         writer = _Writer(one_producer_each(linear_as_convolution(frozen)), scope)
         with static.program_guard(writer.program, static.Program()):
             writer.write()
-        feeds = [writer.block.var(name) for name in frozen.inputs]
-        fetches = [writer.block.var(name) for name in frozen.outputs]
-        executor = static.Executor(paddle.CPUPlace())
-        content = static.serialize_program(feeds, fetches, program=writer.program)
-        values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
-        return without_origins(content), values
+        return stored(writer.program, scope, list(frozen.inputs), list(frozen.outputs))
 
 
 @dataclass(frozen=True)

@@ -30,21 +30,17 @@ from .weights import in_int8, reaching_127
 _INT8_MAX = 127
 
 
-def write_paddle(
-    frozen: FrozenModel, path: str | Path, *, exact: bool = False, overwrite: bool = False
-) -> list[Path]:
+def write_paddle(frozen: FrozenModel, path: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write ``path.pdmodel`` and ``path.pdiparams``.
 
     They hold standard operators only. Weights are int8, each with one ``dequantize_linear``;
     quantized activations pass through a clip and a ``quantize_linear`` / ``dequantize_linear``
-    pair, the form that Paddle Inference's oneDNN int8 passes turn into integer kernels.
+    pair, the form that Paddle Inference's oneDNN int8 passes turn into integer kernels. Weights are
+    written as these kernels hold them: each channel reaches 127.
 
     Args:
         frozen: what to write.
         path: without a suffix.
-        exact: every weight keeps its value, for engines that compute in float. Those whose
-            integers do not fit int8 (DoReFa's at 8 bits) are stored as floats. By default weights
-            are written as oneDNN's int8 kernels hold them: each channel reaches 127.
         overwrite: replace files that are there.
 
     Returns:
@@ -56,21 +52,30 @@ def write_paddle(
     """
     paths = [Path(f"{path}.pdmodel"), Path(f"{path}.pdiparams")]
     refuse_existing(paths, overwrite)
-    write_files(dict(zip(paths, serialized(frozen, exact=exact))), overwrite)
+    write_files(dict(zip(paths, serialized(frozen))), overwrite)
     return paths
 
 
-def serialized(frozen: FrozenModel, *, exact: bool = False) -> tuple[bytes, bytes]:
+def serialized(frozen: FrozenModel) -> tuple[bytes, bytes]:
     """The contents of the two files that :func:`write_paddle` writes."""
     scope = static.Scope()
-    with compat.legacy_static(), static.scope_guard(scope):
-        writer = build_program(frozen, scope, exact)
-        feeds = [writer.block.var(name) for name in frozen.inputs]
-        fetches = [writer.block.var(name) for name in frozen.outputs]
+    with compat.legacy_static():
+        writer = build_program(frozen, scope)
+        return stored(writer.program, scope, list(frozen.inputs), list(frozen.outputs))
+
+
+def stored(program: Any, scope: Any, inputs: list[str], outputs: list[str]) -> tuple[bytes, bytes]:
+    """What to write of a program of the old kind: the program from inputs to outputs, its values.
+
+    Call it inside ``legacy_static()``.
+    """
+    block = program.global_block()
+    feeds, fetches = [block.var(name) for name in inputs], [block.var(name) for name in outputs]
+    with static.scope_guard(scope):
         executor = static.Executor(paddle.CPUPlace())
-        content = static.serialize_program(feeds, fetches, program=writer.program)
-        values = static.serialize_persistables(feeds, fetches, executor, program=writer.program)
-        return without_origins(content), values
+        content = static.serialize_program(feeds, fetches, program=program)
+        values = static.serialize_persistables(feeds, fetches, executor, program=program)
+    return without_origins(content), values
 
 
 def without_origins(content: bytes) -> bytes:
@@ -81,11 +86,11 @@ def without_origins(content: bytes) -> bytes:
     return program.desc.serialize_to_string()
 
 
-def build_program(frozen: FrozenModel, scope: Any, exact: bool = False) -> ProgramWriter:
+def build_program(frozen: FrozenModel, scope: Any) -> ProgramWriter:
     """The frozen model as a program of the old kind, its values set in ``scope``."""
     writer = ProgramWriter(linear_as_convolution(frozen), scope)
     with static.program_guard(writer.program, static.Program()):
-        writer.write(exact)
+        writer.write()
     return writer
 
 
@@ -98,11 +103,9 @@ class ProgramWriter:
         self.program = static.Program()
         self.block = self.program.global_block()
         self.place = paddle.CPUPlace()
-        self.exact = False
 
-    def write(self, exact: bool = False) -> None:
-        """Append everything; ``exact``: every weight keeps its value, as float where needed."""
-        self.exact = exact
+    def write(self) -> None:
+        """Append everything."""
         integers = self.frozen.integer_layers()
         for name, info in self.frozen.inputs.items():
             static.data(name, [*info.shape], info.dtype)
@@ -118,12 +121,11 @@ class ProgramWriter:
         multiplied = {layer.inputs[1] for layer in integers}
         for name, weight in self.frozen.weights.items():
             axis = axes.get(name, weight.grid.axis or 0)
-            fitted, error = in_int8(weight, axis)
-            if name in unfit or (exact and error):
+            if name in unfit:
                 self._constant(name, weight.real())
             else:
-                as_held = not exact and name in multiplied
-                self._weight(name, reaching_127(fitted, axis) if as_held else fitted)
+                fitted, _ = in_int8(weight, axis)
+                self._weight(name, reaching_127(fitted, axis) if name in multiplied else fitted)
         integer = {layer.name for layer in integers if self._reads_integers(layer)}
         for layer in self.frozen.layers:
             if layer.name in integer:
@@ -189,9 +191,7 @@ class ProgramWriter:
     def _quantize(self, layer: Layer, grid: Grid) -> None:
         step = float(grid.step[0])
         source = layer.inputs[0]
-        # Paddle 2.6 gives what is unsigned half the levels, but in its oneDNN int8 mode.
-        halved = self.exact and not compat.PADDLE3 and grid.qmax > _INT8_MAX
-        if not fits_int8(grid) or halved:
+        if not fits_int8(grid):
             self._round(source, layer.name, grid)
             return
         if grid.qmax > _INT8_MAX:
@@ -299,4 +299,4 @@ def _fill(slots: tuple[str, ...], names: tuple[str, ...]) -> dict[str, list[str]
     return filled
 
 
-__all__ = ["build_program", "serialized", "write_paddle"]
+__all__ = ["build_program", "serialized", "stored", "write_paddle"]

@@ -14,13 +14,17 @@ from paddle import static
 
 from .. import compat
 from ..qat.onednn import use_onednn
-from .engines import ENGINES
+from .engines import ENGINES, PLAIN
+from .export import files_of
+from .float_model import serialized_float
 from .freeze import freeze
 from .frozen import QUANTIZE, FrozenModel
+from .onednn_model import write_paddle_onednn
 from .onnx_model import write_onnx
 from .paddle_model import write_paddle
 from .reference import check_inputs, run_reference
 from .report import Comparison, LayerRow, Row
+from .storage import write_files
 from .worker import Measured, measure
 
 REFERENCE = "integer reference"
@@ -51,8 +55,10 @@ def compare(
         inputs: samples along the first axis; by name where the program has several inputs.
         frozen: what :func:`.freeze` made of the program; made here if left out.
         outputs: names of results, where ``frozen`` is left out; by default what nothing reads.
-        models: files that were exported before, by format (``"paddle"``, ``"onnx"``); written to
-            a temporary folder if left out, for plain Paddle with ``exact=True``.
+        models: files that were exported before, by format: the path without suffix that was given
+            to :func:`.export` (``"paddle"``, ``"paddle-float"``), the file itself (``"onnx"``).
+            Written to a temporary folder if left out. Plain Paddle takes ``"paddle-float"``,
+            oneDNN ``"paddle-onednn"``, both of them ``"paddle"`` where theirs is not named.
         engines: names of :data:`.engines.ENGINES`; all by default. Those that are not installed
             are listed as skipped.
         batch_size: samples that are run together; a program of a fixed batch has its own.
@@ -85,10 +91,13 @@ def compare(
                 rows.append(Row(name, skipped=f"{engine.package} is not installed"))
                 continue
             try:
-                path = files.get(engine.format) or _write(
-                    frozen, engine.format, folder, name, exact=not engine.integer
-                )
-                as_float = _write(float_form(frozen), engine.format, folder, "float")
+                path = _given(files, engine.format)
+                if path is None and name == PLAIN:
+                    path = _write_program(program, scope, frozen, Path(folder, name))
+                elif path is None:
+                    path = _write(frozen, engine.format, folder, name)
+                kind = engine.format if engine.format == "onnx" else "paddle"
+                as_float = _write(float_form(frozen), kind, folder, "float")
                 measured = measure(
                     name, path, fed, batch_size=batch_size, threads=threads, timed=timed,
                     float_model=as_float, repeats=repeats,
@@ -97,8 +106,7 @@ def compare(
             except (RuntimeError, ImportError, ValueError) as error:
                 rows.append(Row(name, failed=" ".join(str(error).split())))
                 continue
-            sizes = _bytes(path, engine.format), _bytes(as_float, engine.format)
-            rows.append(replace(row, size=sizes[0], float_size=sizes[1]))
+            rows.append(replace(row, size=_bytes(path), float_size=_bytes(as_float)))
     table = _layer_rows(program, scope, frozen, fed) if layers else []
     notes = [f"{note.tensor}: {note.text}" for note in frozen.notes]
     return Comparison(len(next(iter(fed.values()))), rows, table, notes)
@@ -144,16 +152,38 @@ def float_form(frozen: FrozenModel) -> FrozenModel:
     return replace(frozen, layers=layers, weights={}, constants=constants, outputs=outputs)
 
 
-def _write(frozen: FrozenModel, kind: str, folder: str, name: str, exact: bool = False) -> Path:
+# What stands between a path without suffix and the suffixes of Paddle's two files.
+_INFIX = {"paddle-onednn": ".onednn", "paddle-float": ".float"}
+
+
+def _given(files: Mapping[str, Path], kind: str) -> Path | None:
+    """What an engine opens, of the files that are there."""
+    if kind in _INFIX:
+        return Path(f"{files[kind]}{_INFIX[kind]}") if kind in files else files.get("paddle")
+    return files.get(kind)
+
+
+def _write(frozen: FrozenModel, kind: str, folder: str, name: str) -> Path:
     path = Path(folder, name)
     if kind == "onnx":
         return write_onnx(frozen, path, overwrite=True)
-    write_paddle(frozen, path, exact=exact, overwrite=True)
+    if kind == "paddle-onednn":
+        write_paddle_onednn(frozen, path, overwrite=True)
+        return Path(f"{path}{_INFIX[kind]}")
+    write_paddle(frozen, path, overwrite=True)
     return path
 
 
-def _bytes(path: Path, kind: str) -> int:
-    files = [path] if kind == "onnx" else [Path(f"{path}{s}") for s in (".pdmodel", ".pdiparams")]
+def _write_program(program: Any, scope: Any, frozen: FrozenModel, path: Path) -> Path:
+    """The program itself, which is known to be one that can be frozen."""
+    outputs = _program_outputs(program, frozen)
+    contents = serialized_float(program, scope, inputs=list(frozen.inputs), outputs=outputs)
+    write_files(dict(zip(files_of(path, "paddle-float"), contents)))
+    return Path(f"{path}.float")
+
+
+def _bytes(path: Path) -> int:
+    files = [path] if path.suffix == ".onnx" else files_of(path, "paddle")
     return sum(file.stat().st_size for file in files)
 
 

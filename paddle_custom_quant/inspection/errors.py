@@ -94,8 +94,10 @@ class ErrorSum:
 
     def total(self) -> TensorError:
         """The facts on everything added."""
-        snr = 10 * math.log10(self._signal / self._noise) if self._noise and self._signal else (
-            math.inf if not self._noise else -math.inf
+        snr = (
+            10 * math.log10(self._signal / self._noise)
+            if self._noise and self._signal
+            else (math.inf if not self._noise else -math.inf)
         )
         length = math.sqrt(self._signal * self._power)
         grid = self._grid

@@ -11,9 +11,7 @@ from .program import Inspectable, as_model
 from .summary import Summary, summarize
 
 
-def inspect(
-    program: Inspectable, scope: Any = None, *, html: str | Path | None = None
-) -> Summary:
+def inspect(program: Inspectable, scope: Any = None, *, html: str | Path | None = None) -> Summary:
     """Facts about a program or a saved model: ``print`` them, or take them as data.
 
     Args:

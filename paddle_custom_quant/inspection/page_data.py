@@ -30,9 +30,7 @@ _SHOWN_ELSEWHERE = {
 }  # fmt: skip
 
 
-def page_data(
-    model: Model, difference: Difference | None = None
-) -> tuple[dict[str, Any], Summary]:
+def page_data(model: Model, difference: Difference | None = None) -> tuple[dict[str, Any], Summary]:
     """Operators, variables, quantizers and histograms as plain data, and the summary.
 
     Args:

@@ -149,8 +149,11 @@ def _stored(op: Operator, model: Model) -> Iterator[Quantizing]:
         name = names[int(index)] if index.isdigit() and int(index) < len(names) else ""
         held = model.variables.get(name)
         tensor, _, method = name.rpartition(".")
-        if held is not None and held.persistable and tensor and (
-            method in CLASSES or _has_few_values(model.values.get(name))
+        if (
+            held is not None
+            and held.persistable
+            and tensor
+            and (method in CLASSES or _has_few_values(model.values.get(name)))
         ):
             axis = channel_axis(op, len(held.shape or ()))
             method = CLASSES.get(method, method)

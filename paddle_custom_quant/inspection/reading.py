@@ -106,9 +106,7 @@ def _checkpoint(path: Path) -> Model:
         name: Variable(name, value.shape, str(value.dtype), persistable=True, parameter=True)
         for name, value in values.items()
     }
-    return Model(
-        str(path), CHECKPOINT, "", [], variables, values, {path.name: path.stat().st_size}
-    )
+    return Model(str(path), CHECKPOINT, "", [], variables, values, {path.name: path.stat().st_size})
 
 
 def _refuse_newer(model: Model) -> None:

@@ -36,9 +36,7 @@ def target_of(one: Quantizing, model: Model) -> Target:
     held = model.variables.get(one.tensor) or model.variables.get(one.copy)
     shape = held.shape if held and held.shape is not None else ()
     dtype = held.dtype if held and held.dtype else "float32"
-    return Target(
-        one.tensor, shape, dtype, one.role, channel_axis=one.channel_axis, training=False
-    )
+    return Target(one.tensor, shape, dtype, one.role, channel_axis=one.channel_axis, training=False)
 
 
 def parameter_names(one: Quantizing, model: Model) -> dict[str, str]:

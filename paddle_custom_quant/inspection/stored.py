@@ -35,9 +35,7 @@ class StoredValues(Mapping[str, np.ndarray]):
     def __init__(self, path: Path, variables: Mapping[str, Variable]) -> None:
         self._path = path
         self._places: dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]] = {}
-        names = sorted(
-            v.name for v in variables.values() if v.persistable and v.shape is not None
-        )
+        names = sorted(v.name for v in variables.values() if v.persistable and v.shape is not None)
         size = path.stat().st_size
         with open(path, "rb") as file:
             for name in names:

@@ -204,8 +204,10 @@ def _owned_by_quantizers(model: Model, quantized: list[Quantizing]) -> set[str]:
         for name in {n for op in one.forward for n in op.reads} - tensors:
             held = model.variables.get(name)
             readers = model.readers.get(name, [])
-            if held is not None and held.persistable and all(
-                id(op) in inside or op.part == OPTIMIZER for op in readers
+            if (
+                held is not None
+                and held.persistable
+                and all(id(op) in inside or op.part == OPTIMIZER for op in readers)
             ):
                 found.add(name)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import paddle
 from paddleslim.quant import quanter
 
@@ -19,6 +20,7 @@ from .request import NoPass, check_config, replaced, warnings_only
 
 _upstream_convert = quanter.convert  # also where this package stands in its place
 
+QUANTIZED = "quantization_type"  # of an operator whose inputs are quantized
 BUILT_IN = (".quantized.dequantized", ".quant_dequant")
 OBSERVER = "moving_average_abs_max_scale"
 OBSERVER_PASSES = ("AddQuantDequantForInferencePass", "OutScaleForInferencePass")
@@ -41,25 +43,29 @@ def convert(
 
     Arguments and meaning are those of ``paddleslim.quant.convert`` 2.6.0. A program with custom
     quantizers, which PaddleSlim cannot convert, gets their quantized weights stored in the place
-    of the float ones; activations keep their quantizers, in Paddle's own operators.
+    of the float ones; activations keep their quantizers, in Paddle's own operators. Its int8
+    program is the one that ``deploy.write_paddle`` writes, for Paddle Inference's oneDNN int8 mode.
 
     Args:
         program: test program that :func:`paddle_custom_quant.quant_aware` returned.
         place: where values are computed and stored.
         config: the settings that ``quant_aware`` was given.
-        scope: holds the trained values; the global scope by default.
-        save_int8: also return the program with int8 weights (built-in types only).
+        scope: holds the trained values; the global scope by default. What the results read is
+            added to it, of the int8 program of custom quantizers with names that begin with
+            ``int8.``.
+        save_int8: also return a program with int8 weights.
 
     Returns:
         The program, or ``(program, int8_program)`` with ``save_int8``.
 
     Raises:
         TypeError: ``program`` is no program of the old kind.
-        ValueError: the program trains, is not quantized, or cannot be stored as asked.
+        ValueError: the program trains, is not quantized, or, with ``save_int8``, cannot be frozen
+            (:func:`.deploy.freeze`); the message says why.
     """
     compat.require_legacy_static(program)
     ops = program.global_block().ops
-    if not any(op.has_attr("quantization_type") for op in ops):
+    if not any(op.has_attr(QUANTIZED) for op in ops):
         raise ValueError("this program is not quantized: pass what quant_aware returned.")
     if any(op.type.endswith("_grad") for op in ops):
         raise ValueError(
@@ -67,14 +73,19 @@ def convert(
         )
     program = lowered(program)
     ops = program.global_block().ops
-    quantized = [op for op in ops if op.has_attr("quantization_type")]
+    quantized = [op for op in ops if op.has_attr(QUANTIZED)]
     scope = scope or paddle.static.global_scope()
     sources = {op.output("Out")[0]: op.input("X")[0] for op in ops if op.type in FAKE_QUANTIZE}
     if all(_is_built_in(op, sources) for op in quantized):
         return _convert_built_in(program, place, config, scope, save_int8)
+    baked, values = bake(program, place, scope)
     if save_int8:
-        raise ValueError("save_int8 serves PaddleSlim's built-in types only, not custom functions.")
-    return _bake(program, quantized, place, scope)
+        from ..deploy.int8_program import int8_program  # which needs this module
+
+        integers = int8_program(program, place, scope)
+    for name, value in values.items():
+        write(scope, place, name, value)
+    return (baked, integers) if save_int8 else baked
 
 
 def _is_built_in(op: Any, sources: dict[str, str]) -> bool:
@@ -101,13 +112,21 @@ def _convert_built_in(
         return _upstream_convert(source, place, check_config(config), scope, save_int8)
 
 
-def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
-    """Compute what weights alone determine, once, and store the results as parameters."""
+def bake(program: Any, place: Any, scope: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Compute what weights alone determine, once: quantized weights become parameters.
+
+    Args:
+        program: a quantized test program without C++ operators; it stays as it is.
+        place: where values are computed.
+        scope: holds the trained values; nothing is written to it.
+
+    Returns:
+        A copy that reads the results as parameters, and the results by name.
+    """
     makers = _constant_operators(program)
+    quantized = [op for op in program.global_block().ops if op.has_attr(QUANTIZED)]
     targets = sorted({n for op in quantized for n in op.input_arg_names if n in makers})
     values = evaluate(program, targets, place, scope)
-    for name, value in values.items():
-        write(scope, place, name, value)
     baked = program.clone(for_test=False)
     use_onednn(baked, enabled=False)  # an inference engine chooses its kernels itself
     block = baked.global_block()
@@ -115,7 +134,7 @@ def _bake(program: Any, quantized: list[Any], place: Any, scope: Any) -> Any:
         block.var(name).persistable = True
         block.var(name).stop_gradient = True
     _remove(block, set(targets), set(makers))
-    return baked
+    return baked, values
 
 
 def _constant_operators(program: Any) -> dict[str, Any]:
@@ -150,4 +169,4 @@ def _remove(block: Any, targets: set[str], constants: set[str]) -> None:
             block._remove_op(index)
 
 
-__all__ = ["convert"]
+__all__ = ["bake", "convert"]

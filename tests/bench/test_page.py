@@ -146,7 +146,9 @@ def test_every_method_has_a_line_of_its_own():
 def test_the_overview_sets_methods_against_settings():
     folds = [row("dsq", 8, folding=f, top1=70.0 + (f or 0)) for f in (None, 0, 3)]
     lost = row("pact", status="failed", top1=None, deployable=False, reason="it diverged")
-    assert overview([*ROWS, lost, *folds]) == f"""{NOTE}
+    assert (
+        overview([*ROWS, lost, *folds])
+        == f"""{NOTE}
 
 | LeNet, 4 bits | tensorrt | academic |
 | --- | --- | --- |
@@ -158,6 +160,7 @@ def test_the_overview_sets_methods_against_settings():
 | --- | --- | --- | --- |
 | dsq, 8 bits, tensorrt | 70.00 | 70.00 | 73.00 |
 """
+    )
 
 
 def test_the_overview_keeps_what_has_another_folding_than_most():

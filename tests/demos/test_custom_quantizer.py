@@ -39,12 +39,8 @@ def test_formula_and_gradients(demo):
     inside = (x > low) & (x < high)
     np.testing.assert_allclose(result.dx, dy * inside, rtol=1e-6)
     by_step = (dy * (u - clipped / step)).sum() / steps
-    np.testing.assert_allclose(
-        result.gradients["low"], [dy[x < low].sum() - by_step], rtol=1e-4
-    )
-    np.testing.assert_allclose(
-        result.gradients["high"], [dy[x > high].sum() + by_step], rtol=1e-4
-    )
+    np.testing.assert_allclose(result.gradients["low"], [dy[x < low].sum() - by_step], rtol=1e-4)
+    np.testing.assert_allclose(result.gradients["high"], [dy[x > high].sum() + by_step], rtol=1e-4)
 
 
 def test_it_trains():

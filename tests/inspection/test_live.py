@@ -69,9 +69,7 @@ def test_visualdl_reads_it_back(built, tmp_path):
     reader = visualdl.LogReader(file_path=str(file))
     losses = reader.get_data("scalar", "loss")
     steps = reader.get_data("scalar", "step/conv2d_0.w_0")
-    assert [(d.id, d.value) for d in losses] == [
-        (i, pytest.approx(1 / (i + 1))) for i in range(4)
-    ]
+    assert [(d.id, d.value) for d in losses] == [(i, pytest.approx(1 / (i + 1))) for i in range(4)]
     assert [d.id for d in steps] == [0, 2]
     assert steps[0].value == pytest.approx(value(built, "conv2d_0.w_0.lsq.step").min())
 

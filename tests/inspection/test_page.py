@@ -97,9 +97,7 @@ def test_search_open_read(browser, name, tmp_path):
     assert browser.execute_script("return graphPage.opened()") == []
     click(browser, key)
     assert browser.execute_script("return graphPage.opened()") == [int(key[1:].split(".")[0])]
-    inner = browser.execute_script(
-        "return graphPage.find(arguments[0])", f"{weight}.absmax"
-    )
+    inner = browser.execute_script("return graphPage.find(arguments[0])", f"{weight}.absmax")
     inside = next(k for k in inner if k.startswith("o"))
     assert browser.execute_script("return graphPage.position(arguments[0])", inside)
     picture = tmp_path / "page.png"

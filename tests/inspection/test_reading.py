@@ -17,7 +17,6 @@ from paddle_custom_quant.inspection.summary import summarize
 CORRUPTIONS = 200
 
 
-
 @pytest.fixture
 def copy(saved, tmp_path):
     """A copy of the saved inference model that may be damaged."""

@@ -21,18 +21,13 @@ def batches(built):
 
 @pytest.fixture(scope="module")
 def report(built, batches):
-    return pcq.layer_report(
-        built.test, batches, built.scope, output=built.output, label="label"
-    )
+    return pcq.layer_report(built.test, batches, built.scope, output=built.output, label="label")
 
 
 def fetch(built, program, batches, name):
     with pcq.legacy_static(), static.scope_guard(built.scope):
         return np.concatenate(
-            [
-                static.Executor(CPU).run(program, feed=feed, fetch_list=[name])[0]
-                for feed in batches
-            ]
+            [static.Executor(CPU).run(program, feed=feed, fetch_list=[name])[0] for feed in batches]
         )
 
 

@@ -128,9 +128,7 @@ def test_many_builders_at_once_never_show_half_a_library(cache: Path, fake_compi
     assert list(cache.iterdir()) == [target]
 
 
-def test_one_compiles_and_the_others_wait(
-    cache: Path, fake_compiler: Path, tmp_path: Path
-) -> None:
+def test_one_compiles_and_the_others_wait(cache: Path, fake_compiler: Path, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     fake_compiler.write_text(FAKE.replace("-shared)", f"-shared) echo >> {calls};"))
     threads = [threading.Thread(target=build.library) for _ in range(4)]

@@ -95,15 +95,12 @@ def test_the_mean_of_each_channel_is_that_of_the_float_weight(trained):
     layers = [layer for layer in find_layers(found.program) if layer.kind == "matmul_v2"]
     assert len(layers) == 3
     feed = {
-        key: np.concatenate([batch[key] for batch in trained.batches])
-        for key in trained.batches[0]
+        key: np.concatenate([batch[key] for batch in trained.batches]) for key in trained.batches[0]
     }
     # The first of them reads what no corrected linear layer has changed.
     layer = layers[0]
     with static.scope_guard(found.scope):
-        x, rounded = trained.executor.run(
-            found.program, feed, [layer.input, layer.quantized]
-        )
+        x, rounded = trained.executor.run(found.program, feed, [layer.input, layer.quantized])
     exact = read(plain.scope, layer.weight).astype("float64")
     mean = x.astype("float64").mean(axis=0)
     expected = read(plain.scope, layer.shift) + mean @ exact

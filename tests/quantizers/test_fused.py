@@ -81,7 +81,14 @@ def test_fake_quantize(
     result = evaluate(
         Formula(
             lambda x, step, offset=None: formulas.fake_quantize(
-                x, step, n, p, offset=offset, axis=axis, rule=rule, gradient_scale=scale,
+                x,
+                step,
+                n,
+                p,
+                offset=offset,
+                axis=axis,
+                rule=rule,
+                gradient_scale=scale,
                 unit=unit,
             ),
             {"step": learned, **({"offset": offset} if with_offset else {})},
