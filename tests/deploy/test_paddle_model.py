@@ -132,5 +132,5 @@ def test_old_files_stay_whole_when_writing_fails(tmp_path, net, monkeypatch, err
 
 
 def test_unknown_format_is_refused(net, tmp_path):
-    with pytest.raises(ValueError, match="paddle, paddle-float, onnx"):
+    with pytest.raises(ValueError, match="paddle, paddle-onednn, paddle-float, onnx"):
         export(net.program, net.scope, tmp_path / "model", ["tflite"])
