@@ -27,9 +27,12 @@ from paddle_custom_quant.training.data import load_digits
 from paddle_custom_quant.training.trainer import train
 
 
+FORMATS = ("paddle", "paddle-onednn", "onnx")
+
+
 def run(bits: int, iterations: int, seed: int, output: Path, overwrite: bool) -> Comparison:
     """Train, export to ``output`` and compare."""
-    refuse_existing([*files_of(output, "paddle"), *files_of(output, "onnx")], overwrite)
+    refuse_existing([file for kind in FORMATS for file in files_of(output, kind)], overwrite)
     data = load_digits()
     place = paddle.CPUPlace()
     with pcq.legacy_static(), static.scope_guard(static.Scope()):
@@ -58,7 +61,12 @@ def run(bits: int, iterations: int, seed: int, output: Path, overwrite: bool) ->
 
         pcq.deploy.round_biases(test, static.global_scope())
         frozen = pcq.export(
-            test, static.global_scope(), output, overwrite=overwrite, outputs=[net.logits]
+            test,
+            static.global_scope(),
+            output,
+            FORMATS,
+            overwrite=overwrite,
+            outputs=[net.logits],
         )
         return pcq.deploy.compare(
             test, static.global_scope(), data.test.inputs(), frozen=frozen
