@@ -26,7 +26,6 @@ from paddle_custom_quant.training.classifier import build_classifier
 from paddle_custom_quant.training.data import load_digits
 from paddle_custom_quant.training.trainer import train
 
-
 FORMATS = ("paddle", "paddle-onednn", "onnx")
 
 
@@ -68,9 +67,7 @@ def run(bits: int, iterations: int, seed: int, output: Path, overwrite: bool) ->
             overwrite=overwrite,
             outputs=[net.logits],
         )
-        return pcq.deploy.compare(
-            test, static.global_scope(), data.test.inputs(), frozen=frozen
-        )
+        return pcq.deploy.compare(test, static.global_scope(), data.test.inputs(), frozen=frozen)
 
 
 def main(arguments: list[str] | None = None) -> int:
