@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -276,27 +276,44 @@ class _Writer(ProgramWriter):
             bounds = {"min": grid.qmin * step, "max": grid.qmax * step}
             self._append("clip", (source,), (clipped,), bounds)
             source = clipped
-        variable = f"{layer.name}.integers"
-        settings = {"Scale": 1.0 / step, "is_negative_input": not unsigned, "output_format": "NHWC"}
-        kind = "uint8" if unsigned else "int8"
+        self._rounded(source, layer.name, _Integers("", step, unsigned))
+
+    def _rounded(self, source: str, name: str, like: _Integers) -> None:
+        settings = {
+            "Scale": like.scale,
+            "is_negative_input": not like.unsigned,
+            "output_format": "NHWC",
+        }
+        variable = f"{name}.integers"
+        kind = "uint8" if like.unsigned else "int8"
         self._operator("quantize", {"Input": [source]}, variable, kind, settings)
-        self.held[layer.name] = _Integers(variable, step, unsigned)
+        self.held[name] = replace(like, variable=variable)
 
     def _move(self, layer: Layer) -> None:
         taken = self.held[layer.inputs[0]]
-        kind = "uint8" if taken.unsigned else "int8"
+        settings = self._moving(layer)
+        if settings is None:
+            self._float(layer)
+            self._rounded(layer.name, layer.name, taken)
+            return
+        kind = layer.kind if layer.kind in ("pool2d", "transpose2") else "reshape2"
         variable = f"{layer.name}.integers"
-        if layer.kind == "pool2d":
-            settings = dict(layer.attributes)
-            self._operator("pool2d", {"X": [taken.variable]}, variable, kind, settings)
-        elif layer.kind == "transpose2":
-            settings = dict(layer.attributes)
-            self._operator("transpose2", {"X": [taken.variable]}, variable, kind, settings)
-        else:
-            shape = [size if size > 0 else -1 for size in self.frozen.shapes[layer.name].shape]
-            settings = {"shape": shape}
-            self._operator("reshape2", {"X": [taken.variable]}, variable, kind, settings)
+        dtype = "uint8" if taken.unsigned else "int8"
+        self._operator(kind, {"X": [taken.variable]}, variable, dtype, settings)
         self.held[layer.name] = _Integers(variable, taken.step, taken.unsigned)
+
+    def _moving(self, layer: Layer) -> dict[str, Any] | None:
+        """Settings of the int8 operator that moves values; ``None`` if oneDNN has none for them."""
+        held = layer.attributes
+        if layer.kind == "transpose2":
+            return dict(held)
+        if layer.kind == "pool2d":
+            uneven = held["adaptive"] and list(held["ksize"]) != [1, 1]
+            return None if uneven or held["ceil_mode"] else dict(held)
+        shape = self.frozen.shapes.get(layer.name)
+        if shape is None or sum(size < 0 for size in shape.shape) > 1:
+            return None
+        return {"shape": list(shape.shape)}
 
     def _operator(
         self,

@@ -129,6 +129,28 @@ def test_settings_of_convolutions(tmp_path, rng, bits):
     assert share < 0.1
 
 
+def test_a_pool_of_uneven_windows(tmp_path, rng):
+    def net(image):
+        x = F.max_pool2d(F.relu(conv(image, 8)), 3, 2, ceil_mode=True)
+        return nn.Linear(int(np.prod(x.shape[1:])), CLASSES)(paddle.flatten(x, 1))
+
+    inputs = PerLayer({"image": PACT(8, alpha=2.0, signed=True)}, default=LSQ(4, signed=False))
+    held = trained(LSQ(4, per_channel=True), inputs, net, ops=["conv2d", "matmul_v2"])
+    share, kernels = off(held, tmp_path / "m", images(rng, 40))
+    assert share < 0.1 and len(kernels) == 2 and all(kernel.integer for kernel in kernels)
+
+
+def test_rows_and_samples_of_any_number(tmp_path, rng):
+    def net(x):
+        x = paddle.reshape(nn.Linear(16, 16)(x), [-1, 6, 16])
+        return nn.Linear(16, CLASSES)(paddle.transpose(F.relu(x), [1, 0, 2]))
+
+    inputs = PerLayer({"image": PACT(8, alpha=3.0, signed=True)}, default=LSQ(4, signed=True))
+    held = trained(LSQ(4, per_channel=True), inputs, lambda x: paddle.mean(net(x), axis=0),
+                   ops=["matmul_v2"], shape=(6, 16))  # fmt: skip
+    assert off(held, tmp_path / "m", images(rng, 40, (6, 16)))[0] < 0.1
+
+
 def test_transposed_sequences(tmp_path, rng):
     def net(x):
         x = nn.Linear(16, 16)(x)
