@@ -143,11 +143,11 @@ class _Writer:
         self.integers[name] = integers, scale, point
 
     def _rounds_before_a_sum(self, layer: Layer) -> bool:
-        """Whether a convolution's result is quantized for an addition."""
+        """Whether a convolution's result is quantized for one addition alone."""
         source = self.producers.get(layer.inputs[0])
         convolution = source is not None and source.kind in ("conv2d", "depthwise_conv2d")
         readers = self.readers.get(layer.name, [])
-        return convolution and any(reader.kind == "elementwise_add" for reader in readers)
+        return convolution and [reader.kind for reader in readers] == ["elementwise_add"]
 
     def _move(self, layer: Layer) -> None:
         """Integers move as values do; the engine need not leave them."""
