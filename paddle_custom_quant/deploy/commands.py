@@ -1,12 +1,12 @@
 """The commands ``export`` and ``compare``.
 
-Both leave with code 2 and one line on what is wrong where a model or input cannot be used;
+Both leave with code 2 and one line on what is wrong where a model or input cannot be used; the
+model is tried in another process first, because Paddle may end the one that runs a damaged program.
 ``compare`` leaves with code 1 if an engine could not run what it was given.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
-from zipfile import BadZipFile
+from typing import Annotated, Optional
 
 import typer
 
@@ -36,12 +36,14 @@ def export_command(
     """Turn a trained program into integers, for Paddle Inference, ONNX Runtime and OpenVINO."""
     from ..compat import legacy_static
     from .export import export, files_of
+    from .probe import probe
     from .saved import load_program
 
     with one_line(debug), legacy_static():
         names = [name.strip() for name in formats.split(",") if name.strip()]
         if output.resolve() == model.resolve():
             raise ValueError(f"{output} is the trained program itself: name another output.")
+        probe(model, outputs=result)
         program, scope = load_program(model)
         frozen = export(program, scope, output, names, overwrite=overwrite, outputs=result or None)
         layers, integer = frozen.weighted_layers(), frozen.integer_layers()
@@ -76,10 +78,13 @@ def compare_command(
     from ..compat import legacy_static
     from .export import files_of
     from .parity import compare
-    from .saved import load_program
+    from .probe import probe
+    from .saved import load_inputs, load_program
     from .storage import write_files
 
     with one_line(debug), legacy_static():
+        held = load_inputs(inputs)
+        probe(model, inputs, result)
         program, scope = load_program(model)
         models: dict[str, Path] = {}
         if exported is not None:
@@ -96,7 +101,7 @@ def compare_command(
         compared = compare(
             program,
             scope,
-            _inputs(inputs),
+            held,
             models=models,
             engines=engine or None,
             outputs=result or None,
@@ -110,19 +115,6 @@ def compare_command(
             write_files({json_file: compared.to_json().encode()}, overwrite=True)
     if any(row.failed for row in compared.rows):
         raise typer.Exit(1)
-
-
-def _inputs(path: Path) -> Any:
-    import numpy as np
-
-    try:
-        held = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: cannot be read as .npy or .npz ({error}).") from None
-    if isinstance(held, np.ndarray):
-        return held
-    with held:
-        return {name: held[name] for name in held.files}
 
 
 def register(app: typer.Typer) -> None:

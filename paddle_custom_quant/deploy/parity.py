@@ -131,6 +131,16 @@ def as_feed(frozen: FrozenModel, inputs: Inputs) -> dict[str, np.ndarray]:
     return {name: value.astype(frozen.inputs[name].dtype) for name, value in fed.items()}
 
 
+def run_one_sample(program: Any, scope: Any, frozen: FrozenModel, inputs: Inputs) -> None:
+    """Check inputs and run the program on the first of them; a fixed batch where it has one.
+
+    Raises:
+        ValueError: a name is missing, or a shape is wrong.
+    """
+    fed, size = as_feed(frozen, inputs), _fixed_batch(frozen) or 1
+    _run_program(program, scope, frozen, {n: v[:size] for n, v in fed.items()}, size)
+
+
 def float_form(frozen: FrozenModel) -> FrozenModel:
     """The same net without quantizers, its weights as floats: what speed and size compare with."""
     source: dict[str, str] = {}
@@ -282,4 +292,4 @@ def _layer_rows(
     return rows
 
 
-__all__ = ["Comparison", "as_feed", "compare", "float_form"]
+__all__ = ["Comparison", "as_feed", "compare", "float_form", "run_one_sample"]

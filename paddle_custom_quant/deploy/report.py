@@ -48,6 +48,14 @@ class Row:
         """There is a result."""
         return not (self.skipped or self.failed)
 
+    @property
+    def samples_per_second(self) -> dict[int, tuple[float, float]]:
+        """Samples per second, by batch size: (integers, the same net in float)."""
+        return {
+            size: (1000 * size / here, 1000 * size / floats)
+            for size, (here, floats) in self.milliseconds.items()
+        }
+
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -86,12 +94,16 @@ class Comparison:
 
     def to_json(self) -> str:
         """The whole comparison as JSON."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        held = asdict(self)
+        for row, cells in zip(self.rows, held["rows"]):
+            cells["samples_per_second"] = row.samples_per_second
+        return json.dumps(held, indent=2) + "\n"
 
     def __str__(self) -> str:
         sizes = sorted({n for row in self.rows for n in row.milliseconds})
         head = ["engine", "samples", "top-1", "largest", "mean", "> 1/255", "integer", "size"]
-        head += [f"batch {n} (float)" for n in sizes]
+        for n in sizes:
+            head += [f"batch {n} (float)", "per second (float)"]
         lines = _table([head, *(_cells(row, sizes) for row in self.rows if row.ran)])
         lines += [f"{row.engine}: skipped, {row.skipped}" for row in self.rows if row.skipped]
         lines += [row.failed for row in self.rows if row.failed]
@@ -117,7 +129,11 @@ def _cells(row: Row, sizes: list[int]) -> list[str]:
     ]
     for n in sizes:
         pair = row.milliseconds.get(n)
-        cells.append(f"{pair[0]:.2f} ms ({pair[1] / pair[0]:.2f}x)" if pair else "-")
+        if not pair:
+            cells += ["-", "-"]
+            continue
+        here, floats = row.samples_per_second[n]
+        cells += [f"{pair[0]:.2f} ms ({pair[1] / pair[0]:.2f}x)", f"{here:.0f} ({floats:.0f})"]
     return cells
 
 

@@ -1,9 +1,10 @@
-"""Load what ``paddle.static.save`` wrote, without trusting it."""
+"""Load what ``paddle.static.save`` and NumPy wrote, without trusting it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import paddle
@@ -51,4 +52,20 @@ def load_program(path: str | Path) -> tuple[static.Program, Any]:
     return program, scope
 
 
-__all__ = ["load_program"]
+def load_inputs(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Inputs of a ``.npy`` file, or those of a ``.npz`` file by name.
+
+    Raises:
+        ValueError: the file cannot be read as such.
+    """
+    try:
+        held = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: cannot be read as .npy or .npz ({error}).") from None
+    if isinstance(held, np.ndarray):
+        return held
+    with held:
+        return {name: held[name] for name in held.files}
+
+
+__all__ = ["load_inputs", "load_program"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from paddle_custom_quant.cli import app
 from paddle_custom_quant.compat import legacy_static
 from paddle_custom_quant.deploy import compare, load_program
 from paddle_custom_quant.deploy.engines import ENGINES, Engine
+from paddle_custom_quant.deploy.paddle_model import without_origins
+from paddle_custom_quant.deploy.probe import probe
+from paddle_custom_quant.inspection.model import proto
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,57 @@ def test_truncated_program_is_one_line(saved, pictures, tmp_path, suffix):
         done = run(*arguments)
         assert done.exit_code == 2
         assert len(done.output.strip().splitlines()) == 1
+
+
+def damaged(saved, folder, content):
+    for end in (".pdparams", ".pdopt"):
+        (folder / f"net{end}").write_bytes(saved.with_suffix(end).read_bytes())
+    (folder / "net.pdmodel").write_bytes(content)
+    return folder / "net"
+
+
+@pytest.mark.parametrize("command", ["export", "compare"])
+def test_changed_bytes_are_one_line_and_the_process_survives(
+    saved, pictures, tmp_path, rng, command
+):
+    content = without_origins(saved.with_suffix(".pdmodel").read_bytes())
+    for number in range(4):
+        changed = bytearray(content)
+        for place in rng.integers(0, len(content), 2):
+            changed[place] = rng.integers(0, 256)
+        if number == 3:
+            changed = changed[: rng.integers(1, len(content))]
+        model = damaged(saved, tmp_path, bytes(changed))
+        arguments = {
+            "export": (tmp_path / "out", "--formats", "paddle,paddle-float", "--overwrite"),
+            "compare": ("--inputs", pictures, "--engine", "paddle"),
+        }
+        done = run(command, model, *arguments[command])
+        # Some bytes change nothing, or what only an engine minds.
+        assert done.exit_code in (0, 1, 2)
+        assert done.exit_code < 2 or len(done.output.strip().splitlines()) == 1
+
+
+def test_a_program_that_ends_its_process_is_one_line(saved, pictures, tmp_path):
+    held = proto.ProgramDesc()
+    held.ParseFromString(without_origins(saved.with_suffix(".pdmodel").read_bytes()))
+    pool = [op for op in held.blocks[0].ops if op.type == "pool2d"][-1]  # adaptive
+    for attribute in pool.attrs:
+        if attribute.name == "ksize":
+            attribute.ints[0] = 0
+    model = damaged(saved, tmp_path, held.SerializeToString())
+    done = run("compare", model, "--inputs", pictures, "--engine", "paddle")
+    assert done.exit_code == 2
+    assert len(done.output.strip().splitlines()) == 1 and "net" in done.output
+
+
+def test_what_ends_the_probe_is_told(saved, monkeypatch):
+    def killed(*arguments, **settings):
+        return subprocess.CompletedProcess(arguments, -6, "", "")
+
+    monkeypatch.setattr(subprocess, "run", killed)
+    with pytest.raises(ValueError, match="it ended the process that tried it by signal 6"):
+        probe(saved)
 
 
 @pytest.mark.parametrize("engine, suffix", [("paddle", ".pdiparams"), ("onnxruntime", ".onnx")])
