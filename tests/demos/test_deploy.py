@@ -28,7 +28,8 @@ def test_one_run_writes_files_and_compares_engines(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["net.onnx", "net.pdiparams", "net.pdmodel"]
+    assert written == ["net.onednn.pdiparams", "net.onednn.pdmodel", "net.onnx", "net.pdiparams",
+                       "net.pdmodel"]  # fmt: skip
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert "100.00%" in rows["paddle"] and " 360 " in rows["paddle"]
     assert "5/5" in rows["paddle-onednn-int8"]

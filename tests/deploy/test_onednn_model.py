@@ -8,7 +8,7 @@ import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from paddle_custom_quant import PerLayer
+from paddle_custom_quant import FirstLast, PerLayer
 from paddle_custom_quant.deploy import freeze, write_paddle_onednn
 from paddle_custom_quant.deploy.worker import measure
 from paddle_custom_quant.inspection.reading import read_model
@@ -166,7 +166,7 @@ def test_transposed_sequences(tmp_path, rng):
 @pytest.mark.parametrize(
     ("weight", "activation", "integer"),
     [
-        (PerLayer({"conv2d_1.w_0": LQNet(3)}, default=LSQ(4)), LSQ(4, signed=True), 2),
+        (FirstLast(LSQ(4), LQNet(3)), LSQ(4, signed=True), 2),
         (LSQ(4), PerLayer({"image": LSQ(4, signed=True)}, default=LSQPlus(4)), 1),
     ],
 )
