@@ -40,7 +40,7 @@ def write_paddle_float(
 
     Args:
         program: a trained, quantized test program of the old kind.
-        scope: holds the trained values, and is not changed; the global scope by default.
+        scope: holds the trained values, and is not changed; ``None`` for the global scope.
         path: without a suffix.
         outputs: names to fetch; by default what no operator reads.
         inputs: names to feed; by default the program's data variables.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import paddle
 
 from .. import compat
@@ -13,6 +14,11 @@ from .fold import fold
 from .frozen import FrozenModel, Note
 from .program import ProgramReader
 from .standard_forms import standardized
+
+_MOST = 128  # a batch norm with a negative factor turns -128
+_WIDE = (
+    "its weights are integers beyond int8: engines get them rounded to 127 steps of each channel"
+)
 
 
 def freeze(
@@ -54,6 +60,8 @@ def freeze(
         if layer.name not in integer:
             reason = f"{layer.kind} runs in float: {_why(model, layer)}"
             model.notes.append(Note(layer.name, reason))
+        elif np.abs(model.weights[layer.inputs[1]].integers.astype("int32")).max() > _MOST:
+            model.notes.append(Note(layer.name, _WIDE))
     return model
 
 

@@ -169,6 +169,24 @@ def is_quantized(name: str, producers: dict[str, Layer]) -> bool:
     return quantizer_of(name, producers) is not None
 
 
+def refuse_layout(layer: Layer, key: str, format_name: str) -> None:
+    """Refuse channels on the last axis.
+
+    Args:
+        layer: a convolution, pool or batch norm.
+        key: of the attribute that names the layout.
+        format_name: what is written, for the message.
+
+    Raises:
+        ValueError: the layer's layout is another than NCHW.
+    """
+    if layer.attributes[key] not in ("NCHW", "AnyLayout"):
+        raise ValueError(
+            f"{layer.kind}, which computes {layer.name!r}, is {layer.attributes[key]}: "
+            f"only NCHW can be written for {format_name}."
+        )
+
+
 def along(vector: np.ndarray, rank: int, axis: int | None) -> np.ndarray:
     """``vector`` shaped to broadcast along ``axis`` of an array of this rank."""
     if axis is None:

@@ -10,8 +10,9 @@ from .frozen import QUANTIZE, WEIGHTED, FrozenModel, Layer, quantizer_of
 def one_producer_each(frozen: FrozenModel) -> FrozenModel:
     """A layer that several quantizers read is there once for each.
 
-    ONNX Runtime fuses a layer with the one quantizer that reads it; a copy costs less than
-    leaving integer arithmetic, and rounds once where a quantizer behind another would round twice.
+    ONNX Runtime and oneDNN's operators round for the one quantizer that reads a layer; a copy costs
+    less than leaving integer arithmetic, and rounds once where a quantizer behind another would
+    round twice.
     Where something else reads the layer too, it stays float anyway, and there is no copy.
     """
     readers = frozen.readers()

@@ -10,7 +10,17 @@ import numpy as np
 from paddle import static
 
 from .. import compat
-from .frozen import QUANTIZE, FrozenModel, Grid, IntegerWeight, Layer, moves_values, quantizer_of
+from .frozen import (
+    QUANTIZE,
+    WEIGHTED,
+    FrozenModel,
+    Grid,
+    IntegerWeight,
+    Layer,
+    moves_values,
+    quantizer_of,
+    refuse_layout,
+)
 from .one_producer import one_producer_each
 from .paddle_model import ProgramWriter, fits_int8, stored
 from .pointwise import linear_as_convolution
@@ -26,7 +36,7 @@ _PIXEL = {
     "dilations": [1, 1],
     "data_format": "NCHW",
 }
-_SAME = {
+_EACH_PIXEL = {
     "pooling_type": "max",
     "ksize": [1, 1],
     "strides": [1, 1],
@@ -45,6 +55,9 @@ def write_paddle_onednn(
     Paddle Inference's passes would turn them, with the steps of the frozen model. The passes
     themselves round each channel's weights to 127 steps of its largest, and add before they round.
 
+    Weights whose integers do not fit int8 (DoReFa's at 8 bits) are rounded to 127 steps of each
+    channel's largest.
+
     Load it with ``enable_mkldnn()`` and ``enable_mkldnn_int8()``, on an x86 processor.
 
     Args:
@@ -56,6 +69,7 @@ def write_paddle_onednn(
         The two paths.
 
     Raises:
+        ValueError: a convolution or pool has its channels last.
         FileExistsError: a file is there and ``overwrite`` is not set.
         OSError: the files cannot be written; what was there stays whole.
     """
@@ -113,6 +127,8 @@ class _Writer(ProgramWriter):
             if name not in fitted:
                 self._constant(name, weight.real())
         for layer in self.frozen.layers:
+            if "data_format" in layer.attributes:
+                refuse_layout(layer, "data_format", "oneDNN")
             if layer.name in self.integer:
                 self._convolution(layer)
             elif layer.kind == QUANTIZE:
@@ -130,7 +146,7 @@ class _Writer(ProgramWriter):
     def _float(self, layer: Layer) -> None:
         for name in layer.inputs:
             self._dequantize(name)
-        if len(layer.inputs) > 2 and layer.kind in ("conv2d", "depthwise_conv2d", "matmul_v2"):
+        if len(layer.inputs) > 2 and layer.kind in WEIGHTED:
             self._with_bias(layer)
         else:
             self._append(layer.kind, layer.inputs, layer.outputs, layer.attributes)
@@ -195,7 +211,7 @@ class _Writer(ProgramWriter):
 
     def _copy(self, integers: _Integers, name: str) -> str:
         kind = "uint8" if integers.unsigned else "int8"
-        self._operator("pool2d", {"X": [integers.variable]}, name, kind, dict(_SAME))
+        self._operator("pool2d", {"X": [integers.variable]}, name, kind, dict(_EACH_PIXEL))
         return name
 
     def _fused(
@@ -221,8 +237,11 @@ class _Writer(ProgramWriter):
         self.held[quantizer.name] = _Integers(variable, step, unsigned)
 
     def _ones(self, name: str, channels: int) -> str:
-        """Weights that change nothing; Paddle finds a prepared kernel by the name of its weights,
-        whatever else it was prepared for."""
+        """Append weights that change nothing and return their name.
+
+        Paddle finds a prepared kernel by the name of its weights, whatever else it was prepared
+        for: each use has its own.
+        """
         grid = Grid(np.ones(channels, "float32"), -1, 1, axis=0)
         self._weight(name, IntegerWeight(np.ones([channels, 1, 1, 1], "int8"), grid))
         return name

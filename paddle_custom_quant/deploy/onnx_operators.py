@@ -6,7 +6,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .frozen import FrozenModel, Layer
+from .frozen import FrozenModel, Layer, refuse_layout
 from .onnx_graph import OnnxGraph
 
 Convert = Callable[[OnnxGraph, FrozenModel, Layer], None]
@@ -89,7 +89,7 @@ def _gelu(graph: OnnxGraph, model: FrozenModel, layer: Layer) -> None:
 
 def _pool(graph: OnnxGraph, model: FrozenModel, layer: Layer) -> None:
     held, x = layer.attributes, layer.inputs[0]
-    _refuse_layout(layer, "data_format")
+    refuse_layout(layer, "data_format", "ONNX")
     average = held["pooling_type"] == "avg"
     kernel, strides, pads = held["ksize"], held["strides"], window_pads(layer)
     if held["global_pooling"] or (held["adaptive"] and list(kernel) == [1, 1]):
@@ -130,16 +130,8 @@ def window_pads(layer: Layer) -> list[int]:
     return [pads[0], pads[2], pads[1], pads[3]]
 
 
-def _refuse_layout(layer: Layer, key: str) -> None:
-    if layer.attributes[key] not in ("NCHW", "AnyLayout"):
-        raise ValueError(
-            f"{layer.kind}, which computes {layer.name!r}, is {layer.attributes[key]}: "
-            f"only NCHW can be written to ONNX."
-        )
-
-
 def _batch_norm(graph: OnnxGraph, model: FrozenModel, layer: Layer) -> None:
-    _refuse_layout(layer, "data_layout")
+    refuse_layout(layer, "data_layout", "ONNX")
     graph.add(
         "BatchNormalization", list(layer.inputs), layer.name, epsilon=layer.attributes["epsilon"]
     )
@@ -249,7 +241,7 @@ def _matmul(graph: OnnxGraph, model: FrozenModel, layer: Layer) -> None:
 
 
 def _conv(graph: OnnxGraph, model: FrozenModel, layer: Layer) -> None:
-    _refuse_layout(layer, "data_format")
+    refuse_layout(layer, "data_format", "ONNX")
     held = layer.attributes
     graph.add(
         "Conv",

@@ -244,6 +244,11 @@ def _row(
     expected: list[np.ndarray],
     whole: list[np.ndarray] | None = None,
 ) -> Row:
+    if len(measured.outputs) < len(expected):
+        raise ValueError(
+            f"the model gives {len(measured.outputs)} results, the program {len(expected)}: it was "
+            f"made from another net."
+        )
     spans = [float(np.ptp(output)) or 1.0 for output in whole or expected]
     errors = []
     for got, wanted, span in zip(measured.outputs, expected, spans):
@@ -258,9 +263,10 @@ def _row(
         name,
         samples=len(got),
         top1_agreement=float((got.argmax(axis=-1) == wanted.argmax(axis=-1)).mean()),
-        largest=max(float(error.max()) for error in errors),
-        mean=max(float(error.mean()) for error in errors),
-        beyond_step=max(float((error > 1 / 255).mean()) for error in errors),
+        # NaN is a difference: np.max hands it on, and it is not within a step.
+        largest=float(np.max([error.max() for error in errors])),
+        mean=float(np.max([error.mean() for error in errors])),
+        beyond_step=max(float((~(error <= 1 / 255)).mean()) for error in errors),
         integer_layers=sum(kernel.integer for kernel in measured.kernels),
         all_layers=len(measured.kernels),
         float_kernels=[f"{k.name} ({k.kind})" for k in measured.kernels if not k.integer],

@@ -71,6 +71,8 @@ def _serve(request: dict[str, str | list[str] | None]) -> None:
             run_one_sample(program, scope, frozen, load_inputs(inputs))
 
 
+__all__ = ["probe"]
+
 if __name__ == "__main__":
     try:
         _serve(json.loads(sys.argv[1]))
@@ -81,5 +83,3 @@ if __name__ == "__main__":
             text = f"{error.filename}: {error.strerror}"
         print(text, flush=True)
         sys.exit(_REFUSED)
-
-__all__ = ["probe"]

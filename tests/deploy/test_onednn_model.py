@@ -151,6 +151,23 @@ def test_rows_and_samples_of_any_number(tmp_path, rng):
     assert off(held, tmp_path / "m", images(rng, 40, (6, 16)))[0] < 0.1
 
 
+def test_channels_on_the_last_axis_are_refused(tmp_path):
+    def net(image):
+        x = paddle.transpose(image, [0, 2, 3, 1])
+        x = nn.Conv2D(3, 8, 3, data_format="NHWC")(x)
+        return nn.Linear(288, CLASSES)(paddle.flatten(x, 1))
+
+    held = trained(LSQ(4), LSQ(4, signed=True), net, ops=["conv2d", "matmul_v2"])
+    with pytest.raises(ValueError, match="is NHWC: only NCHW can be written for oneDNN"):
+        write_paddle_onednn(freeze(held.program, held.scope), tmp_path / "m")
+
+
+def test_weights_beyond_int8_are_noted(tmp_path):
+    held = trained(DoReFaWeight(8), activations(8))
+    notes = freeze(held.program, held.scope).notes
+    assert len(notes) == 5 and all("beyond int8" in note.text for note in notes)
+
+
 def test_transposed_sequences(tmp_path, rng):
     def net(x):
         x = nn.Linear(16, 16)(x)

@@ -15,7 +15,9 @@ from paddle_custom_quant.compat import legacy_static
 from paddle_custom_quant.deploy import compare, load_program
 from paddle_custom_quant.deploy.engines import ENGINES, Engine
 from paddle_custom_quant.deploy.paddle_model import without_origins
+from paddle_custom_quant.deploy.parity import _row
 from paddle_custom_quant.deploy.probe import probe
+from paddle_custom_quant.deploy.worker import Measured
 from paddle_custom_quant.inspection.model import proto
 
 
@@ -43,6 +45,14 @@ def test_reference_agrees_with_the_program_layer_by_layer(net, frozen, batch):
     assert result.row("paddle").largest == 0.0 and result.row("paddle").top1_agreement == 1
     assert len(result.layers) >= 8 and all(row.steps == 0 for row in result.layers)
     assert json.loads(result.to_json())["samples"] == len(batch)
+
+
+def test_a_later_result_that_is_nan_or_missing_is_no_agreement():
+    right, wrong = np.ones((4, 3), "float32"), np.full((4, 3), np.nan, "float32")
+    row = _row("engine", Measured([right, wrong], []), [right, right])
+    assert np.isnan(row.largest) and np.isnan(row.mean) and row.beyond_step == 1
+    with pytest.raises(ValueError, match="1 results, the program 2"):
+        _row("engine", Measured([right], []), [right, right])
 
 
 def test_a_wrong_weight_is_located(net, frozen, batch):
