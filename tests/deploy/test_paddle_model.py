@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -16,14 +15,12 @@ from paddle_custom_quant import PerLayer
 from paddle_custom_quant.compat import PADDLE3
 from paddle_custom_quant.deploy import export, freeze, run_reference, write_paddle
 from paddle_custom_quant.deploy import storage as storage_module
-from paddle_custom_quant.deploy.fold import channel_axis
 from paddle_custom_quant.deploy.paddle_model import build_program
-from paddle_custom_quant.deploy.weights import in_int8, reaching_127
 from paddle_custom_quant.deploy.worker import measure
 from paddle_custom_quant.inspection.reading import read_model
 from paddle_custom_quant.quantizers import LSQ, PACT, AbsMax, DoReFaActivation, DoReFaWeight
 
-from .trained import CLASSES, activations, images, trained
+from .trained import CLASSES, activations, as_written, images, trained
 
 METHODS = {
     "lsq-w2a2": (LSQ(2, per_channel=True), activations(2)),
@@ -33,16 +30,6 @@ METHODS = {
     "dorefa-w8a7": (DoReFaWeight(8), activations(7, lambda b, signed: DoReFaActivation(b))),
 }
 needs_255 = pytest.mark.skipif(not PADDLE3, reason="Paddle 2.6 has no unsigned 8-bit grid")
-
-
-def as_written(frozen):
-    """The frozen model with the weights that the file holds."""
-    weights = dict(frozen.weights)
-    for layer in frozen.integer_layers():
-        held = frozen.weights[layer.inputs[1]]
-        axis = channel_axis(layer, held.integers.ndim)
-        weights[layer.inputs[1]] = reaching_127(in_int8(held, axis)[0], axis)
-    return replace(frozen, weights=weights)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 import numpy as np
@@ -11,6 +11,8 @@ import paddle.nn.functional as F
 from paddle import nn, static
 
 import paddle_custom_quant as pcq
+from paddle_custom_quant.deploy.fold import channel_axis
+from paddle_custom_quant.deploy.weights import in_int8, reaching_127
 from paddle_custom_quant.quantizers import LSQ, PACT, MovingAverageAbsMax
 
 SHAPE, CLASSES = (3, 8, 8), 5
@@ -111,3 +113,13 @@ def trained(
 
 def images(random: np.random.Generator, count: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return random.normal(size=(count, *shape)).astype("float32")
+
+
+def as_written(frozen):
+    """The frozen model with the weights that the paddle format holds."""
+    weights = dict(frozen.weights)
+    for layer in frozen.integer_layers():
+        held = frozen.weights[layer.inputs[1]]
+        axis = channel_axis(layer, held.integers.ndim)
+        weights[layer.inputs[1]] = reaching_127(in_int8(held, axis)[0], axis)
+    return replace(frozen, weights=weights)
