@@ -18,7 +18,7 @@ import paddle_custom_quant as pcq  # isort: skip  # before Paddle 2.6, which bre
 import paddle
 from paddle import static
 
-from paddle_custom_quant.deploy.export import files_of
+from paddle_custom_quant.deploy.formats import files_of
 from paddle_custom_quant.deploy.report import Comparison
 from paddle_custom_quant.deploy.storage import refuse_existing
 from paddle_custom_quant.quantizers import LSQ, PACT, AbsMax

@@ -35,7 +35,8 @@ def export_command(
 ) -> None:
     """Turn a trained program into integers, for Paddle Inference, ONNX Runtime and OpenVINO."""
     from ..compat import legacy_static
-    from .export import export, files_of
+    from .export import export
+    from .formats import files_of
     from .probe import probe
     from .saved import load_program
 
@@ -76,7 +77,7 @@ def compare_command(
 ) -> None:
     """Run a trained program and its deployed forms on the same inputs, engine by engine."""
     from ..compat import legacy_static
-    from .export import files_of
+    from .formats import files_of
     from .parity import compare
     from .probe import probe
     from .saved import load_inputs, load_program

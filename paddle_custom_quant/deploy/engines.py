@@ -21,7 +21,7 @@ class Engine:
 
     Attributes:
         name: as in reports and on the command line.
-        format: of :data:`.export.FORMATS`, what it runs best.
+        format: of :data:`.formats.FORMATS`, what it runs best.
         package: what must be installed.
     """
 

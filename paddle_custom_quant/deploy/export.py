@@ -9,14 +9,13 @@ from typing import Any
 import paddle
 
 from .float_model import serialized_float
+from .formats import FORMATS, files_of
 from .freeze import freeze
 from .frozen import FrozenModel
 from .onednn_model import serialized_onednn
 from .onnx_model import build_onnx
 from .paddle_model import serialized
 from .storage import refuse_existing, write_files
-
-FORMATS = ("paddle", "paddle-onednn", "paddle-float", "onnx", "onnx-int4")
 
 
 def export(
@@ -85,16 +84,4 @@ def export(
     return frozen
 
 
-def files_of(path: str | Path, kind: str) -> list[Path]:
-    """The files that a format consists of."""
-    suffixes = {
-        "paddle": (".pdmodel", ".pdiparams"),
-        "paddle-onednn": (".onednn.pdmodel", ".onednn.pdiparams"),
-        "paddle-float": (".float.pdmodel", ".float.pdiparams"),
-        "onnx": (".onnx",),
-        "onnx-int4": (".int4.onnx",),
-    }
-    return [Path(f"{path}{suffix}") for suffix in suffixes[kind]]
-
-
-__all__ = ["FORMATS", "export", "files_of"]
+__all__ = ["export"]

@@ -15,10 +15,10 @@ from ..qat.convert import bake
 from ..qat.lower import lowered
 from ..scope import read, write
 from .compact import Compact, Table, compact
+from .formats import write_format
 from .freeze import freeze
 from .paddle_model import stored
 from .program import ProgramReader
-from .storage import refuse_existing, write_files
 
 
 def write_paddle_float(
@@ -55,12 +55,12 @@ def write_paddle_float(
         FileExistsError: a file is there and ``overwrite`` is not set.
         OSError: the files cannot be written; what was there stays whole.
     """
-    paths = [Path(f"{path}.float.pdmodel"), Path(f"{path}.float.pdiparams")]
-    refuse_existing(paths, overwrite)
-    freeze(program, scope, inputs=inputs, outputs=outputs)
-    contents = serialized_float(program, scope, inputs=inputs, outputs=outputs)
-    write_files(dict(zip(paths, contents)), overwrite)
-    return paths
+
+    def contents() -> tuple[bytes, bytes]:
+        freeze(program, scope, inputs=inputs, outputs=outputs)
+        return serialized_float(program, scope, inputs=inputs, outputs=outputs)
+
+    return write_format(path, "paddle-float", contents, overwrite)
 
 
 def serialized_float(

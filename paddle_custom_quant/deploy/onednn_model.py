@@ -10,6 +10,7 @@ import numpy as np
 from paddle import static
 
 from .. import compat
+from .formats import write_format
 from .frozen import (
     QUANTIZE,
     WEIGHTED,
@@ -22,28 +23,15 @@ from .frozen import (
     refuse_layout,
 )
 from .one_producer import one_producer_each
+from .operators import OPERATORS
 from .paddle_model import ProgramWriter, fits_int8, stored
 from .pointwise import linear_as_convolution
-from .storage import refuse_existing, write_files
 from .weights import in_int8
 
 _INT8 = {"use_mkldnn": True, "mkldnn_data_type": "int8"}
-_CONV = ("strides", "paddings", "padding_algorithm", "dilations", "groups", "data_format")
-_PIXEL = {
-    "strides": [1, 1],
-    "paddings": [0, 0],
-    "padding_algorithm": "EXPLICIT",
-    "dilations": [1, 1],
-    "data_format": "NCHW",
-}
-_EACH_PIXEL = {
-    "pooling_type": "max",
-    "ksize": [1, 1],
-    "strides": [1, 1],
-    "paddings": [0, 0],
-    "padding_algorithm": "EXPLICIT",
-    "data_format": "NCHW",
-}
+# As they stand where a program gives no settings: of one pixel.
+_CONV_OF_A_PIXEL = dict(OPERATORS["conv2d"].attributes or {})
+_POOL_OF_A_PIXEL = dict(OPERATORS["pool2d"].attributes or {})
 
 
 def write_paddle_onednn(
@@ -73,10 +61,7 @@ def write_paddle_onednn(
         FileExistsError: a file is there and ``overwrite`` is not set.
         OSError: the files cannot be written; what was there stays whole.
     """
-    paths = [Path(f"{path}.onednn.pdmodel"), Path(f"{path}.onednn.pdiparams")]
-    refuse_existing(paths, overwrite)
-    write_files(dict(zip(paths, serialized_onednn(frozen))), overwrite)
-    return paths
+    return write_format(path, "paddle-onednn", lambda: serialized_onednn(frozen), overwrite)
 
 
 def serialized_onednn(frozen: FrozenModel) -> tuple[bytes, bytes]:
@@ -113,7 +98,10 @@ class _Writer(ProgramWriter):
         self.real: set[str] = set()
         self.prepared: set[str] = set()
         self.integer = {
-            layer.name for layer in frozen.integer_layers() if self._reads_integers(layer)
+            layer.name
+            for layer in frozen.integer_layers()
+            # A linear layer on rows of unknown number could not become a convolution.
+            if layer.kind != "matmul_v2" and self._reads_integers(layer)
         }
 
     def write(self) -> None:
@@ -176,7 +164,7 @@ class _Writer(ProgramWriter):
         inputs = {"Input": [taken], "Filter": [name]}
         if len(layer.inputs) > 2:
             inputs["Bias"] = [layer.inputs[2]]
-        settings = {key: layer.attributes[key] for key in _CONV}
+        settings = dict(layer.attributes)
         settings["Scale_weights"] = [float(1.0 / step) for step in weight.grid.step]
         self._fused(layer, self.held[source], inputs, settings)
 
@@ -197,7 +185,7 @@ class _Writer(ProgramWriter):
             "ResidualData": [summand],
         }
         settings = {
-            **_PIXEL,
+            **_CONV_OF_A_PIXEL,
             "groups": channels,
             "Scale_weights": [1.0],
             "Scale_in_eltwise": added.scale,
@@ -211,7 +199,7 @@ class _Writer(ProgramWriter):
 
     def _copy(self, integers: _Integers, name: str) -> str:
         kind = "uint8" if integers.unsigned else "int8"
-        self._operator("pool2d", {"X": [integers.variable]}, name, kind, dict(_EACH_PIXEL))
+        self._operator("pool2d", {"X": [integers.variable]}, name, kind, _POOL_OF_A_PIXEL)
         return name
 
     def _fused(

@@ -13,6 +13,7 @@ from paddle import static
 from .. import compat
 from ..scope import write
 from .fold import channel_axis
+from .formats import write_format
 from .frozen import (
     QUANTIZE,
     WEIGHTED,
@@ -24,7 +25,6 @@ from .frozen import (
 )
 from .operators import OPERATORS
 from .pointwise import linear_as_convolution
-from .storage import refuse_existing, write_files
 from .weights import in_int8, reaching_127
 
 _INT8_MAX = 127
@@ -50,10 +50,7 @@ def write_paddle(frozen: FrozenModel, path: str | Path, *, overwrite: bool = Fal
         FileExistsError: a file is there and ``overwrite`` is not set.
         OSError: the files cannot be written; what was there stays whole.
     """
-    paths = [Path(f"{path}.pdmodel"), Path(f"{path}.pdiparams")]
-    refuse_existing(paths, overwrite)
-    write_files(dict(zip(paths, serialized(frozen))), overwrite)
-    return paths
+    return write_format(path, "paddle", lambda: serialized(frozen), overwrite)
 
 
 def serialized(frozen: FrozenModel) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import numpy as np
 import paddle
@@ -14,9 +14,9 @@ from paddle import static
 
 from .. import compat
 from ..qat.onednn import use_onednn
-from .engines import ENGINES, PLAIN
-from .export import files_of
+from .engines import ENGINES
 from .float_model import serialized_float
+from .formats import files_of, opened, write_format
 from .freeze import freeze
 from .frozen import QUANTIZE, FrozenModel
 from .onednn_model import write_paddle_onednn
@@ -24,11 +24,11 @@ from .onnx_model import write_onnx
 from .paddle_model import write_paddle
 from .reference import check_inputs, run_reference
 from .report import Comparison, LayerRow, Row
-from .storage import write_files
 from .worker import Measured, measure
 
 REFERENCE = "integer reference"
 _REFERENCE_SAMPLES = 32
+PROGRAM = "paddle-float"  # the format that is written from the program, not from what is frozen
 Inputs = Union[np.ndarray, Mapping[str, np.ndarray]]
 
 
@@ -56,7 +56,7 @@ def compare(
         frozen: what :func:`.freeze` made of the program; made here if left out.
         outputs: names of results, where ``frozen`` is left out; by default what nothing reads.
         models: files that were exported before, by format: the path without suffix that was given
-            to :func:`.export` (``"paddle"``, ``"paddle-float"``), the file itself (``"onnx"``).
+            to :func:`.export` (Paddle's formats), the file itself (``"onnx"``).
             Written to a temporary folder if left out. Plain Paddle takes ``"paddle-float"``,
             oneDNN ``"paddle-onednn"``, both of them ``"paddle"`` where theirs is not named.
         engines: names of :data:`.engines.ENGINES`; all by default. Those that are not installed
@@ -92,12 +92,12 @@ def compare(
                 continue
             try:
                 path = _given(files, engine.format)
-                if path is None and name == PLAIN:
+                if path is None and engine.format == PROGRAM:
                     path = _write_program(program, scope, frozen, Path(folder, name))
                 elif path is None:
-                    path = _write(frozen, engine.format, folder, name)
-                kind = engine.format if engine.format == "onnx" else "paddle"
-                as_float = _write(float_form(frozen), kind, folder, "float")
+                    path = _write(frozen, engine.format, Path(folder, name))
+                kind = "onnx" if engine.format == "onnx" else "paddle"
+                as_float = _write(float_form(frozen), kind, Path(folder, f"{name}-float"))
                 measured = measure(
                     name, path, fed, batch_size=batch_size, threads=threads, timed=timed,
                     float_model=as_float, repeats=repeats,
@@ -162,34 +162,29 @@ def float_form(frozen: FrozenModel) -> FrozenModel:
     return replace(frozen, layers=layers, weights={}, constants=constants, outputs=outputs)
 
 
-# What stands between a path without suffix and the suffixes of Paddle's two files.
-_INFIX = {"paddle-onednn": ".onednn", "paddle-float": ".float"}
-
-
 def _given(files: Mapping[str, Path], kind: str) -> Path | None:
     """What an engine opens, of the files that are there."""
-    if kind in _INFIX:
-        return Path(f"{files[kind]}{_INFIX[kind]}") if kind in files else files.get("paddle")
+    if kind.startswith("paddle"):
+        kind = kind if kind in files else "paddle"
+        return opened(files[kind], kind) if kind in files else None
     return files.get(kind)
 
 
-def _write(frozen: FrozenModel, kind: str, folder: str, name: str) -> Path:
-    path = Path(folder, name)
-    if kind == "onnx":
-        return write_onnx(frozen, path, overwrite=True)
-    if kind == "paddle-onednn":
-        write_paddle_onednn(frozen, path, overwrite=True)
-        return Path(f"{path}{_INFIX[kind]}")
-    write_paddle(frozen, path, overwrite=True)
-    return path
+def _write(frozen: FrozenModel, kind: str, path: Path) -> Path:
+    writers: dict[str, Callable[[FrozenModel, Path], Any]] = {
+        "paddle": write_paddle,
+        "paddle-onednn": write_paddle_onednn,
+        "onnx": write_onnx,
+    }
+    writers[kind](frozen, path)
+    return opened(path, kind)
 
 
 def _write_program(program: Any, scope: Any, frozen: FrozenModel, path: Path) -> Path:
     """The program itself, which is known to be one that can be frozen."""
-    outputs = _program_outputs(program, frozen)
-    contents = serialized_float(program, scope, inputs=list(frozen.inputs), outputs=outputs)
-    write_files(dict(zip(files_of(path, "paddle-float"), contents)))
-    return Path(f"{path}.float")
+    names = {"inputs": list(frozen.inputs), "outputs": _program_outputs(program, frozen)}
+    write_format(path, PROGRAM, lambda: serialized_float(program, scope, **names), False)
+    return opened(path, PROGRAM)
 
 
 def _bytes(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -174,6 +175,22 @@ def test_weights_beyond_int8_are_noted(tmp_path):
     held = trained(DoReFaWeight(8), activations(8))
     notes = freeze(held.program, held.scope).notes
     assert len(notes) == 5 and all("beyond int8" in note.text for note in notes)
+
+
+def test_linear_layers_on_rows_of_unknown_number_stay_float(tmp_path, rng):
+    inputs = PerLayer({"image": PACT(8, alpha=3.0, signed=True)}, default=LSQ(4, signed=True))
+    held = trained(LSQ(4), inputs, lambda x: paddle.mean(nn.Linear(16, CLASSES)(x), axis=1),
+                   ops=["matmul_v2"], shape=(6, 16))  # fmt: skip
+    frozen = freeze(held.program, held.scope)
+    for name, info in frozen.shapes.items():
+        if len(info.shape) == 3 and name not in frozen.inputs:
+            frozen.shapes[name] = replace(info, shape=(-1, -1, info.shape[2]))
+    first, _ = write_paddle_onednn(frozen, tmp_path / "m")
+    operators = Counter(op.kind for op in read_model(first.with_suffix("")).operators)
+    assert floats(operators) == 1 and not operators["fused_conv2d"]
+    run, _ = open_model("paddle-onednn-int8", first.with_suffix(""), threads=1)
+    batch = images(rng, 20, (6, 16))
+    np.testing.assert_allclose(run({"image": batch})[0], held.run(batch)[0], atol=1e-5)
 
 
 def test_transposed_sequences(tmp_path, rng):
