@@ -17,8 +17,8 @@ from ..scope import read, write
 from .compact import Compact, Table, compact
 from .formats import write_format
 from .freeze import freeze
-from .paddle_model import stored
 from .program import ProgramReader
+from .program_writer import stored
 
 
 def write_paddle_float(

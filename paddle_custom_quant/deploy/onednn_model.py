@@ -24,8 +24,8 @@ from .frozen import (
 )
 from .one_producer import one_producer_each
 from .operators import OPERATORS
-from .paddle_model import ProgramWriter, fits_int8, stored
 from .pointwise import linear_as_convolution
+from .program_writer import ProgramWriter, fits_int8, stored
 from .weights import in_int8
 
 _INT8 = {"use_mkldnn": True, "mkldnn_data_type": "int8"}

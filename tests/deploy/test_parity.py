@@ -14,9 +14,9 @@ from paddle_custom_quant.cli import app
 from paddle_custom_quant.compat import legacy_static
 from paddle_custom_quant.deploy import compare, load_program
 from paddle_custom_quant.deploy.engines import ENGINES, Engine
-from paddle_custom_quant.deploy.paddle_model import without_origins
 from paddle_custom_quant.deploy.parity import _row
 from paddle_custom_quant.deploy.probe import probe
+from paddle_custom_quant.deploy.program_writer import without_origins
 from paddle_custom_quant.deploy.worker import Measured
 from paddle_custom_quant.inspection.model import proto
 
