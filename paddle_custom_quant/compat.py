@@ -98,12 +98,15 @@ def require_legacy_static(program: Any | None = None) -> None:
         raise ValueError(f"Paddle makes programs of its new kind (PIR) here: {_HOW}.")
 
 
-def integer_range(bits: int) -> dict[str, int]:
+def integer_range(bits: int, signed: bool = True) -> dict[str, int]:
     """Attributes that tell ``quantize_linear`` the width.
 
     Paddle 3 reads ``qmax`` (127 unless set) where Paddle 2.6 reads ``bit_length``.
     """
-    return {"qmin": -(2 ** (bits - 1)), "qmax": 2 ** (bits - 1) - 1} if PADDLE3 else {}
+    if not PADDLE3:
+        return {}
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    return {"qmin": lowest, "qmax": lowest + 2**bits - 1}
 
 
 def has_onednn() -> bool:

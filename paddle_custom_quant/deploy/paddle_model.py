@@ -21,7 +21,7 @@ from .frozen import (
     quantizer_of,
 )
 from .pointwise import linear_as_convolution
-from .program_writer import INT8_MAX, ProgramWriter, fits_int8, integer_range, stored
+from .program_writer import INT8_MAX, ProgramWriter, eight_bits, fits_int8, stored
 from .weights import in_int8, reaching_127
 
 
@@ -154,7 +154,7 @@ class _Writer(ProgramWriter):
                 type=kind,
                 inputs={"X": [read], "Scale": [scale], "ZeroPoint": [zero]},
                 outputs={"Y": [wrote]},
-                attrs={"quant_axis": -1, **integer_range(limit)},
+                attrs={"quant_axis": -1, **eight_bits(signed=limit == INT8_MAX)},
             )
 
 

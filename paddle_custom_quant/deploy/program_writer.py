@@ -84,7 +84,7 @@ class ProgramWriter:
             type="dequantize_linear",
             inputs={"X": [stored], "Scale": [scale], "ZeroPoint": [zero]},
             outputs={"Y": [name]},
-            attrs={"quant_axis": axis, **integer_range(INT8_MAX)},
+            attrs={"quant_axis": axis, **eight_bits()},
         )
 
     def _constant(self, name: str, value: np.ndarray) -> str:
@@ -129,12 +129,9 @@ def without_origins(content: bytes) -> bytes:
     return program.desc.serialize_to_string()
 
 
-def integer_range(limit: int) -> dict[str, int]:
-    """How Paddle's two lines are told the width; both passes to int8 want 8 bits."""
-    held: dict[str, int] = {"bit_length": 8, "round_type": 0}
-    if compat.PADDLE3:
-        held.update(qmin=0 if limit == 255 else -limit - 1, qmax=limit)
-    return held
+def eight_bits(signed: bool = True) -> dict[str, int]:
+    """The width of ``quantize_linear`` and its counterpart; both passes to int8 want 8 bits."""
+    return {"bit_length": 8, "round_type": 0, **compat.integer_range(8, signed)}
 
 
 def _times(factor: float) -> dict[str, Any]:
@@ -153,4 +150,4 @@ def _fill(slots: tuple[str, ...], names: tuple[str, ...]) -> dict[str, list[str]
     return filled
 
 
-__all__ = ["INT8_MAX", "ProgramWriter", "fits_int8", "integer_range", "stored"]
+__all__ = ["INT8_MAX", "ProgramWriter", "eight_bits", "fits_int8", "stored"]
